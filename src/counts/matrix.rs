@@ -1,0 +1,199 @@
+//! A cells x genes count matrix, compressed by cell.
+
+use crate::{Error, Result};
+
+/// Raw counts, compressed by cell (CSR over cells; R's `dgCMatrix` of genes x cells is the same memory layout).
+#[derive(Debug, Clone)]
+pub struct CountMatrix<'a> {
+    n_cells: usize,
+    n_genes: usize,
+    store: Store<'a>,
+}
+
+#[derive(Debug, Clone)]
+enum Store<'a> {
+    /// Memory of R's `dgCMatrix`: slots `p`, `i`, `x`.
+    Borrowed {
+        offsets: &'a [i32],
+        genes: &'a [i32],
+        values: &'a [f64],
+    },
+    Owned {
+        offsets: Vec<usize>,
+        genes: Vec<u32>,
+        values: Vec<f32>,
+    },
+}
+
+/// Above this a count is no longer exact in single precision.
+const LARGEST_COUNT: f64 = 16_777_216.0;
+
+impl CountMatrix<'_> {
+    /// Number of cells.
+    pub fn n_cells(&self) -> usize {
+        self.n_cells
+    }
+
+    /// Number of genes.
+    pub fn n_genes(&self) -> usize {
+        self.n_genes
+    }
+
+    /// Calls `visit(gene, count)` for every count above zero of one cell, genes in increasing order.
+    #[inline]
+    pub fn for_each_in_cell(&self, cell: usize, mut visit: impl FnMut(u32, f32)) {
+        match &self.store {
+            Store::Borrowed {
+                offsets,
+                genes,
+                values,
+            } => {
+                let span = offsets[cell] as usize..offsets[cell + 1] as usize;
+                for (&g, &v) in genes[span.clone()].iter().zip(&values[span]) {
+                    if v > 0.0 {
+                        visit(g as u32, v as f32);
+                    }
+                }
+            }
+            Store::Owned {
+                offsets,
+                genes,
+                values,
+            } => {
+                let span = offsets[cell]..offsets[cell + 1];
+                for (&g, &v) in genes[span.clone()].iter().zip(&values[span]) {
+                    if v > 0.0 {
+                        visit(g, v);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<'a> CountMatrix<'a> {
+    /// Counts in the memory of an R `dgCMatrix` (genes x cells): slots `p`, `i`, `x` and its number of rows.
+    /// Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Counts`] when the structure is damaged or a value is not a finite whole number from 0 to 2^24.
+    pub fn from_dgc(
+        offsets: &'a [i32],
+        genes: &'a [i32],
+        values: &'a [f64],
+        n_genes: usize,
+    ) -> Result<Self> {
+        let m = CountMatrix {
+            n_cells: offsets.len().saturating_sub(1),
+            n_genes,
+            store: Store::Borrowed {
+                offsets,
+                genes,
+                values,
+            },
+        };
+        m.check()?;
+        Ok(m)
+    }
+
+    /// Counts held by this matrix itself, compressed by cell.
+    ///
+    /// # Errors
+    /// As [`CountMatrix::from_dgc`].
+    pub fn from_csr(
+        offsets: Vec<usize>,
+        genes: Vec<u32>,
+        values: Vec<f32>,
+        n_genes: usize,
+    ) -> Result<CountMatrix<'static>> {
+        let m = CountMatrix {
+            n_cells: offsets.len().saturating_sub(1),
+            n_genes,
+            store: Store::Owned {
+                offsets,
+                genes,
+                values,
+            },
+        };
+        m.check()?;
+        Ok(m)
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.store {
+            Store::Borrowed {
+                offsets,
+                genes,
+                values,
+            } => check_parts(
+                self.n_genes,
+                offsets.iter().map(|&o| o as i64),
+                genes.iter().map(|&g| i64::from(g)),
+                values.iter().copied(),
+            ),
+            Store::Owned {
+                offsets,
+                genes,
+                values,
+            } => check_parts(
+                self.n_genes,
+                offsets.iter().map(|&o| o as i64),
+                genes.iter().map(|&g| i64::from(g)),
+                values.iter().map(|&v| f64::from(v)),
+            ),
+        }
+    }
+}
+
+fn check_parts(
+    n_genes: usize,
+    offsets: impl ExactSizeIterator<Item = i64>,
+    genes: impl ExactSizeIterator<Item = i64>,
+    values: impl ExactSizeIterator<Item = f64>,
+) -> Result<()> {
+    let damaged = |what: &str| {
+        Err(Error::Counts(format!(
+            "the count matrix is damaged: {what}"
+        )))
+    };
+    let n_entries = genes.len() as i64;
+    if values.len() as i64 != n_entries {
+        return damaged("as many row indices as values are needed");
+    }
+    let offsets: Vec<i64> = offsets.collect();
+    if offsets.first() != Some(&0) || offsets.last() != Some(&n_entries) {
+        return damaged("its offsets do not span its values");
+    }
+    if offsets.windows(2).any(|w| w[0] > w[1]) {
+        return damaged("its offsets decrease");
+    }
+    let mut entries = genes.zip(values);
+    for (cell, w) in offsets.windows(2).enumerate() {
+        let mut previous = -1;
+        for (gene, value) in entries.by_ref().take((w[1] - w[0]) as usize) {
+            if gene <= previous || gene >= n_genes as i64 {
+                return damaged(
+                    "gene indices must increase within a cell and stay below the number of genes",
+                );
+            }
+            previous = gene;
+            let kind = if !value.is_finite() {
+                "not finite"
+            } else if value < 0.0 {
+                "negative"
+            } else if value.fract() != 0.0 {
+                "not a whole number"
+            } else if value > LARGEST_COUNT {
+                "larger than 2^24"
+            } else {
+                continue;
+            };
+            return Err(Error::Counts(format!(
+                "raw counts are needed, but the count of gene {} in cell {} is {value}, {kind}",
+                gene + 1,
+                cell + 1
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The one error type of the crate. Its class travels to R, where each becomes a condition class.
+
+/// Result of every fallible function of the crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong, by who can mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The counts break a rule (negative, not whole, not finite, empty).
+    #[error("{0}")]
+    Counts(String),
+    /// An argument is out of its range or does not fit the others.
+    #[error("{0}")]
+    Argument(String),
+    /// A file is missing, unreadable or not of the form expected.
+    #[error("{0}")]
+    File(String),
+    /// A saved model cannot be used: damaged, or of another version.
+    #[error("{0}")]
+    Model(String),
+    /// Training left the range of numbers.
+    #[error("{0}")]
+    Numerical(String),
+    /// A fault of the tensor library: never the user's.
+    #[error("tensor library: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// The condition class under which R signals the error.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Error::Counts(_) => "scvae_error_counts",
+            Error::Argument(_) => "scvae_error_argument",
+            Error::File(_) => "scvae_error_file",
+            Error::Model(_) => "scvae_error_model",
+            Error::Numerical(_) => "scvae_error_numerical",
+            Error::Tensor(_) => "scvae_error_internal",
+        }
+    }
+}

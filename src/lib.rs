@@ -1,0 +1,7 @@
+//! scVAE: a sparsely connected variational autoencoder for single-cell RNA-seq counts.
+
+pub mod counts;
+mod error;
+pub mod kernels;
+
+pub use error::{Error, Result};
