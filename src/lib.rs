@@ -3,5 +3,6 @@
 pub mod counts;
 mod error;
 pub mod kernels;
+pub mod likelihood;
 
 pub use error::{Error, Result};

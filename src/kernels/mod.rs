@@ -1,6 +1,13 @@
 //! The hot passes over genes, behind one interface: dense activations are "hidden x cells" or "genes x cells"
 //! (cells contiguous), so that every inner loop runs over the cells of a mini-batch.
 
+pub mod closed_form;
+mod count_loss;
+pub mod math;
+pub mod special;
 mod types;
 
+pub use count_loss::{
+    count_loss, count_loss_into, softmax_over_genes, CountLossInput, CountLossOutput,
+};
 pub use types::GeneMajorCounts;
