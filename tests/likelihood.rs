@@ -185,6 +185,8 @@ impl Batch {
     }
 
     /// Everything the fused pass computes, entry by entry in double precision.
+    // Several arrays are walked side by side.
+    #[allow(clippy::needless_range_loop)]
     fn naive_at(
         &self,
         likelihood: Likelihood,

@@ -3,14 +3,13 @@
 //!
 //! Both are written in the logarithms of the mean and of the dispersion. With `a = ln mu`, `t = ln theta`:
 //!
-//! `ln NB(x) = ln_gamma_ratio(theta, x) - theta softplus(a - t) - x softplus(t - a)`
+//! `ln NB(x) = ln_coefficient(theta, x) - theta softplus(a - t) - x softplus(t - a)`
 //!
 //! and the zero-inflated form mixes in a zero with probability `sigmoid(dropout)`. This is scVI's parameterisation
 //! (Lopez et al. 2018, <https://doi.org/10.1038/s41592-018-0229-2>), without its small constants.
 
 use super::special::{
-    digamma_difference, excess, exp, ln_1p, ln_gamma_ratio, logaddexp, sigmoid, softplus,
-    softplus_excess,
+    excess, exp, gamma_differences, ln_1p, logaddexp, sigmoid, softplus, softplus_excess,
 };
 
 /// A log-probability and its derivatives.
@@ -49,23 +48,22 @@ pub(super) fn positive(count: f64, u: f64, theta: f64) -> LogProbability {
     let z = exp(-u.abs());
     let ln_1p_z = ln_1p(z);
     let large = 1.0 / (1.0 + z);
-    let (difference, deficit) = digamma_difference(theta, count);
-    let coefficient = ln_gamma_ratio(theta, count);
+    let gamma = gamma_differences(theta, count);
     // Two forms of one expression; each avoids the other's cancellation on its side.
     if u > 0.0 {
         let residual = count * (z * large) - theta * large;
         LogProbability {
-            value: coefficient - theta * (u + ln_1p_z) - count * ln_1p_z,
+            value: gamma.ln_coefficient - theta * (u + ln_1p_z) - count * ln_1p_z,
             d_log_mu: residual,
             d_dropout: 0.0,
-            d_log_theta: theta * (difference - u - ln_1p_z) - residual,
+            d_log_theta: theta * (gamma.digamma - u - ln_1p_z) - residual,
         }
     } else {
         LogProbability {
-            value: coefficient - theta * ln_1p_z - count * (ln_1p_z - u),
+            value: gamma.ln_coefficient - theta * ln_1p_z - count * (ln_1p_z - u),
             d_log_mu: (count - theta * z) * large,
             d_dropout: 0.0,
-            d_log_theta: count * z * large - deficit - theta * excess(z, ln_1p_z),
+            d_log_theta: count * z * large - gamma.deficit - theta * excess(z, ln_1p_z),
         }
     }
 }

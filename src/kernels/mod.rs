@@ -6,6 +6,7 @@ mod count_loss;
 pub mod math;
 pub mod special;
 mod types;
+mod zero_tile;
 
 pub use count_loss::{
     count_loss, count_loss_into, softmax_over_genes, CountLossInput, CountLossOutput,

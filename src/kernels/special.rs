@@ -4,7 +4,7 @@
 //! library the machine has. Differences of gamma functions are formed as such: a product for small counts, Stirling's
 //! series term against term for large ones, never as the difference of two large numbers.
 
-const LN2_HIGH: f64 = 6.931_471_803_691_238_2e-1;
+const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// 1.5 * 2^52: adding it leaves the nearest integer in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
@@ -154,56 +154,57 @@ fn split(theta: f64, count: f64) -> f64 {
     }
 }
 
-/// `ln Gamma(count + theta) - ln Gamma(theta) - ln Gamma(count + 1)`: the logarithm of the negative binomial's
-/// coefficient, for `theta > 0` and a whole `count >= 0`.
+/// Differences of the gamma function's relatives between `theta + count` and `theta`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GammaDifferences {
+    /// `ln Gamma(theta + count) - ln Gamma(theta) - ln Gamma(count + 1)`: the logarithm of the negative binomial's
+    /// coefficient.
+    pub ln_coefficient: f64,
+    /// `digamma(theta + count) - digamma(theta)`.
+    pub digamma: f64,
+    /// `count - theta * digamma`, which is small when `theta` is large.
+    pub deficit: f64,
+}
+
+/// All of them at once, for `theta > 0` and a whole `count >= 0`.
 #[inline(always)]
-pub fn ln_gamma_ratio(theta: f64, count: f64) -> f64 {
+pub fn gamma_differences(theta: f64, count: f64) -> GammaDifferences {
     let first = split(theta, count);
     let rest = count - first;
     let mut product = 1.0;
-    let mut sum = 0.0;
+    let mut ln_coefficient = 0.0;
+    let mut digamma = 0.0;
+    let mut deficit = 0.0;
     let mut i = 0.0;
     while i < first {
-        product *= (theta + i) / (rest + 1.0 + i);
+        let step = theta + i;
+        product *= step / (rest + 1.0 + i);
         // Far from overflow for any reasonable theta; an unreasonable one must not give infinity.
         if product > 1e200 {
-            sum += ln(product);
+            ln_coefficient += ln(product);
             product = 1.0;
         }
+        let term = 1.0 / step;
+        digamma += term;
+        deficit += i * term;
         i += 1.0;
     }
     if first > 0.0 {
-        sum += ln(product);
+        ln_coefficient += ln(product);
     }
     if rest > 0.0 {
         let low = theta + first;
         let high = theta + count;
-        sum += low * ln_1p(rest / low) + rest * ln_1p(low / rest) + 0.5 * ln(low / (high * rest))
+        let ln_ratio = ln_1p(rest / low);
+        ln_coefficient += low * ln_ratio + rest * ln_1p(low / rest) + 0.5 * ln(low / (high * rest))
             - HALF_LN_TWO_PI
             + (stirling_rest(high) - stirling_rest(low) - stirling_rest(rest));
+        digamma += ln_ratio + (digamma_rest(high) - digamma_rest(low));
+        deficit = count - theta * digamma;
     }
-    sum
-}
-
-/// `digamma(theta + count) - digamma(theta)`, and `count` minus `theta` times that, which is small when `theta` is
-/// large; for `theta > 0` and a whole `count >= 0`.
-#[inline(always)]
-pub fn digamma_difference(theta: f64, count: f64) -> (f64, f64) {
-    let first = split(theta, count);
-    let mut sum = 0.0;
-    let mut deficit = 0.0;
-    let mut i = 0.0;
-    while i < first {
-        let term = 1.0 / (theta + i);
-        sum += term;
-        deficit += i * term;
-        i += 1.0;
+    GammaDifferences {
+        ln_coefficient,
+        digamma,
+        deficit,
     }
-    if first < count {
-        let low = theta + first;
-        let high = theta + count;
-        sum += ln_1p((count - first) / low) + (digamma_rest(high) - digamma_rest(low));
-        deficit = count - theta * sum;
-    }
-    (sum, deficit)
 }
