@@ -40,3 +40,10 @@ pub fn rs_read_obs(path: &str, column: &str) -> extendr_api::Result<Strings> {
 pub fn rs_obs_columns(path: &str) -> extendr_api::Result<Vec<String>> {
     obs_columns(path).map_err(to_r)
 }
+
+extendr_module! {
+    mod files;
+    fn rs_read_counts;
+    fn rs_read_obs;
+    fn rs_obs_columns;
+}

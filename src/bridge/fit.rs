@@ -154,3 +154,9 @@ fn score(
         })
     })
 }
+
+extendr_module! {
+    mod fit;
+    fn rs_fit;
+    fn rs_score;
+}

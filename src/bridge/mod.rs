@@ -11,10 +11,6 @@ mod trained;
 
 use extendr_api::prelude::*;
 
-use files::*;
-use fit::*;
-use trained::*;
-
 /// Version of the crate and the optional parts it was built with.
 /// @noRd
 #[extendr]
@@ -38,13 +34,7 @@ extendr_module! {
     mod scvae;
     fn rs_version;
     fn rs_devices;
-    fn rs_read_counts;
-    fn rs_read_obs;
-    fn rs_obs_columns;
-    fn rs_fit;
-    fn rs_score;
-    fn rs_embed;
-    fn rs_reconstruct;
-    fn rs_model_info;
-    fn rs_check_model;
+    use files;
+    use fit;
+    use trained;
 }

@@ -148,3 +148,11 @@ fn settings_list(saved: &SavedModel) -> extendr_api::Result<List> {
 pub fn rs_check_model(model: Robj) -> extendr_api::Result<()> {
     convert::model(&model).map(|_| ()).map_err(to_r)
 }
+
+extendr_module! {
+    mod trained;
+    fn rs_embed;
+    fn rs_reconstruct;
+    fn rs_model_info;
+    fn rs_check_model;
+}
