@@ -48,7 +48,7 @@ check_number <- function(x, name, min = -Inf, max = Inf, whole = FALSE, open = c
     range <- number_range(min, max, open)
     value <- describe(x)
     or_null <- if (null_ok) " or NULL" else ""
-    cure <- cure %||% sprintf("Give `%s` a value in this range.", name)
+    cure <- cure %||% default_cure(name)
     abort_scvae(
       c("{.arg {name}} must be {kind}{range}{or_null}, not {value}.", i = "{cure}"),
       "argument",
@@ -56,6 +56,16 @@ check_number <- function(x, name, min = -Inf, max = Inf, whole = FALSE, open = c
     )
   }
   if (whole) as.integer(x) else as.double(x)
+}
+
+# The default is the safe choice.
+default_cure <- function(name) {
+  defaults <- c(formals(fitSCVAE), formals(connectionControl), formals(trainingControl))
+  if (is.numeric(defaults[[name]])) {
+    sprintf("The default is %s.", format_number(defaults[[name]]))
+  } else {
+    sprintf("Give `%s` a value in this range.", name)
+  }
 }
 
 number_range <- function(min, max, open) {
@@ -70,7 +80,7 @@ number_range <- function(min, max, open) {
   if (nzchar(range)) paste0(" ", range) else ""
 }
 
-format_number <- function(x) format(x, digits = 10, scientific = abs(x) >= 1e7, trim = TRUE)
+format_number <- function(x) format(x, digits = 10, trim = TRUE)
 
 check_flag <- function(x, name, call = rlang::caller_env()) {
   if (!(is.logical(x) && length(x) == 1 && !is.na(x))) {

@@ -44,7 +44,8 @@ refuse_dots <- function(own, ..., call) {
     return(invisible())
   }
   first <- unknown[1]
-  if (is.null(nearest_name(first, c(own, setting_names(), "batch", "seed", "verbose")))) {
+  known <- c(own, setting_names(), "batch", "seed", "verbose", "n_repeats", "details")
+  if (is.null(nearest_name(first, known))) {
     abort_scvae(
       c(
         "{.arg {first}} is not a known argument for this kind of input.",
@@ -54,7 +55,7 @@ refuse_dots <- function(own, ..., call) {
       call
     )
   }
-  check_known_arguments(unknown, c(own, setting_names(), "batch", "seed", "verbose"), call)
+  check_known_arguments(unknown, known, call)
   abort_scvae(
     "{.arg {first}} cannot be given here, or it is given twice.",
     "argument",

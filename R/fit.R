@@ -275,6 +275,9 @@ final_elbo <- function(model) {
 
 # The call without data that do.call() put into it.
 short_call <- function(call) {
+  if (!is.language(call[[1]])) {
+    call[[1]] <- as.name("fitSCVAE")
+  }
   for (i in seq_along(call)[-1]) {
     argument <- call[[i]]
     if (!is.language(argument) && utils::object.size(argument) > 1000) {

@@ -34,7 +34,7 @@ scScore <- function(x, ...) UseMethod("scScore")
 
 #' @rdname scScore
 #' @export
-scScore.SCVAE <- function(x, details = FALSE, ...) {
+scScore.SCVAE <- function(x, ..., details = FALSE) {
   check_known_arguments(dots_names(...), c("x", "details"))
   check_flag(details, "details")
   genes <- x$genes
@@ -48,7 +48,7 @@ scScore.SCVAE <- function(x, details = FALSE, ...) {
 
 #' @rdname scScore
 #' @export
-scScore.default <- function(x, batch = NULL, n_repeats = 20, details = FALSE, ..., seed = NULL,
+scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, details = FALSE, seed = NULL,
                             verbose = TRUE) {
   call <- rlang::current_env()
   n_repeats <- check_number(n_repeats, "n_repeats", min = 1, max = 10000, whole = TRUE, call = call)
