@@ -172,8 +172,8 @@ choose_features <- function(counts, features, call) {
 #'   [scvaeModel()] returns and which survives `saveRDS()`;
 #' * with the genes: assays of version 5 get the columns `vf_scscore_counts_score`, `_variable`
 #'   (a score of at least 0.6) and `_rank`, so that `VariableFeatures(object, method = "scscore")`
-#'   works; assays of version 3 and 4 get `scscore.score`, `scscore.variable` and `scscore.rank`.
-#'   `VariableFeatures()` itself is not changed;
+#'   works (for split layers there are such columns for each layer, with the same content); assays
+#'   of version 3 and 4 get `scscore.score`, `scscore.variable` and `scscore.rank`;
 #' * the command's log.
 #'
 #' @param object A Seurat object, an assay, or a matrix of counts (genes x cells).
@@ -311,10 +311,16 @@ add_gene_scores <- function(assay, model, layer) {
   table <- table[rownames(assay), , drop = FALSE]
   rownames(table) <- rownames(assay)
   table$variable[is.na(table$variable)] <- FALSE
-  prefix <- if (inherits(assay, "StdAssay")) paste0("vf_scscore_", layer, "_") else "scscore."
-  names(table) <- paste0(prefix, names(table))
-  for (column in names(table)) {
-    assay[[column]] <- stats::setNames(table[[column]], rownames(table))
+  prefixes <- if (inherits(assay, "StdAssay")) {
+    # Split layers need columns of their own to be found; the last serves when they are joined.
+    paste0("vf_scscore_", unique(c(assay5_layers(assay, layer, NULL), layer)), "_")
+  } else {
+    "scscore."
+  }
+  for (prefix in prefixes) {
+    for (column in names(table)) {
+      assay[[paste0(prefix, column)]] <- stats::setNames(table[[column]], rownames(table))
+    }
   }
   assay
 }

@@ -15,8 +15,8 @@
 #'   batch effect.
 #' @param dispersion Inverse dispersion (`size`) of the negative binomial.
 #' @param seed A whole number: R's random numbers are then left as they were. NULL: use them.
-#' @return A list with `counts` (a `dgCMatrix`, genes x cells), `cell_type` and `batch` (factors, one
-#'   value per cell) and `markers` (a data frame with `gene` and `cell_type`).
+#' @return A list with `counts` (a `dgCMatrix`, genes x cells), `cell_type` and `batch` (factors,
+#'   one value per cell) and `markers` (a data frame with `gene` and `cell_type`).
 #' @examples
 #' sim <- simulateCounts(n_cells = 100, n_genes = 200, seed = 1)
 #' sim$counts[1:4, 1:4]

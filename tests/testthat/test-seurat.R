@@ -75,6 +75,10 @@ test_that("split layers are joined in the object's order", {
     SeuratObject::Embeddings(whole[["scvae"]])
   )
   expect_identical(scvaeModel(joined)$model, scvaeModel(whole)$model)
+  expect_setequal(
+    SeuratObject::VariableFeatures(joined, method = "scscore"),
+    informativeGenes(scvaeModel(whole))
+  )
   by_layer <- run_quick(split, batch = "layers")
   expect_identical(
     scvaeModel(by_layer)$batch_names,
