@@ -31,6 +31,13 @@ when_loaded <- function(package, action) {
 #'
 #' Cells that the filter drops have NA in the embedding, with a warning.
 #'
+#' @section Further arguments:
+#' * `assay.type = "counts"`: name or number of the assay with the raw counts;
+#' * `altexp = NULL`: name of an alternative experiment to use; `runSCVAE()` stores its embedding in
+#'   `x` itself;
+#' * `subset_row = NULL`: genes to use, by name, number or as a logical vector; NULL: all;
+#' * `name = "SCVAE"` (`runSCVAE()` only): name of the result in `reducedDims(x)`.
+#'
 #' @section What is stored:
 #' * `reducedDim(x, name)`: the embedding, one row per cell;
 #' * `rowData(x)$scScore`: the score of each gene, see [scScore()] (with `altexp`, that of the
@@ -46,14 +53,9 @@ when_loaded <- function(package, action) {
 #'   that [fitSCVAE()] takes.
 #' @param batch The batch of each cell: the name of a column of `colData(x)`, or a vector with one
 #'   value per cell. NULL: no batches.
-#' @param altexp Name of an alternative experiment to use; its result is stored in `x`.
-#' @param name Name of the result in `reducedDims(x)`.
-#' @param assay.type Name or number of the assay with the raw counts.
-#' @param subset_row Genes to use, by name, number or as a logical vector; NULL: all.
 #' @param BPPARAM A BiocParallelParam, whose number of workers becomes the number of `threads`;
 #'   NULL: see `threads` of [fitSCVAE()].
-#' @param ... For `runSCVAE()` arguments of `calculateSCVAE()`. For that, `assay.type`,
-#'   `subset_row`, `BPPARAM` and further arguments of [fitSCVAE()].
+#' @param ... The arguments below, and further arguments of [fitSCVAE()].
 #' @return For `calculateSCVAE()` a matrix, cells x dimensions, whose attribute `model` is the
 #'   fitted model. For `runSCVAE()` the object `x` with the results.
 #' @seealso [fitSCVAE()], [scvaeModel()]
@@ -69,24 +71,25 @@ when_loaded <- function(package, action) {
 #'   verbose = FALSE
 #' )
 #' SingleCellExperiment::reducedDim(sce, "SCVAE")[1:3, 1:3]
-#' @name runSCVAE
+#' @name calculateSCVAE
+#' @aliases runSCVAE
 NULL
 
-#' @rdname runSCVAE
+#' @rdname calculateSCVAE
 #' @export
 setGeneric("calculateSCVAE", function(x, ...) standardGeneric("calculateSCVAE"))
 
-#' @rdname runSCVAE
+#' @rdname calculateSCVAE
 #' @export
 setGeneric("runSCVAE", function(x, ...) standardGeneric("runSCVAE"))
 
-#' @rdname runSCVAE
+#' @rdname calculateSCVAE
 #' @export
 setMethod("calculateSCVAE", "ANY", function(x, batch = NULL, ..., BPPARAM = NULL) {
   calculate_scvae(x, batch, ..., BPPARAM = BPPARAM, call = quote(calculateSCVAE()))
 })
 
-#' @rdname runSCVAE
+#' @rdname calculateSCVAE
 #' @export
 setMethod("runSCVAE", "ANY", function(x, ...) {
   kind <- class(x)[1]

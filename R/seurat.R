@@ -59,7 +59,7 @@ as_counts.StdAssay <- function(x, layer = "counts", features = NULL, ...,
   check_string(layer, "layer", call = call)
   layers <- assay5_layers(x, layer, call)
   if (length(layers) == 1) {
-    counts <- SeuratObject::LayerData(x, layer = layers)
+    counts <- layer_data(x, layers)
     membership <- NULL
   } else {
     joined <- join_layers(x, layers, call)
@@ -74,9 +74,14 @@ as_counts.StdAssay <- function(x, layer = "counts", features = NULL, ...,
   out
 }
 
+# Functions that SeuratObject has from version 5 on; assays of version 5 do not exist before it.
+from_seurat5 <- function(name) getExportedValue("SeuratObject", name)
+
+layer_data <- function(x, layer) from_seurat5("LayerData")(x, layer = layer)
+
 # The layer of that name, else the layers it was split into ("counts.1", "counts.2").
 assay5_layers <- function(x, layer, call) {
-  known <- SeuratObject::Layers(x)
+  known <- from_seurat5("Layers")(x)
   if (layer %in% known) {
     return(layer)
   }
@@ -94,7 +99,7 @@ assay5_layers <- function(x, layer, call) {
 # Split layers become one matrix: the cells in the object's order, the union of the genes in the
 # object's order, zero where a layer lacks a gene.
 join_layers <- function(x, layers, call) {
-  parts <- lapply(layers, function(layer) as_dgc(SeuratObject::LayerData(x, layer = layer), call))
+  parts <- lapply(layers, function(layer) as_dgc(layer_data(x, layer), call))
   found <- unique(unlist(lapply(parts, rownames)))
   genes <- intersect(rownames(x), found)
   cells <- unlist(lapply(parts, colnames))
@@ -276,6 +281,13 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
   seed <- check_seed(seed.use, "seed.use", call)
   counts <- as_counts(object, call = call)
   if (!is.null(features)) {
+    if (!inherits(counts$data, "dgCMatrix")) {
+      abort_scvae(
+        c("{.arg features} cannot be used with a file.", i = "Read the file's counts first."),
+        "argument",
+        call
+      )
+    }
     counts$data <- choose_features(named_data(counts), features, call)
     counts$gene_names <- rownames(counts$data)
     counts$n_genes <- length(counts$gene_names)
