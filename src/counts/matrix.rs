@@ -145,54 +145,75 @@ impl<'a> CountMatrix<'a> {
     }
 }
 
+/// The count as single precision holds it, which is exact.
+///
+/// # Errors
+/// [`Error::Counts`], naming gene and cell (from 1, as R counts), unless it is a finite whole number from 0 to 2^24.
+#[inline]
+pub(super) fn checked(cell: usize, gene: usize, value: f64) -> Result<f32> {
+    if (0.0..=LARGEST_COUNT).contains(&value) && value.fract() == 0.0 {
+        return Ok(value as f32);
+    }
+    let kind = if !value.is_finite() {
+        "not finite"
+    } else if value < 0.0 {
+        "negative"
+    } else if value.fract() != 0.0 {
+        "not a whole number"
+    } else {
+        "larger than 2^24"
+    };
+    Err(Error::Counts(format!(
+        "raw counts are needed, but the count of gene {} in cell {} is {value}, {kind}",
+        gene + 1,
+        cell + 1
+    )))
+}
+
 fn check_parts(
     n_genes: usize,
     offsets: impl ExactSizeIterator<Item = i64>,
     genes: impl ExactSizeIterator<Item = i64>,
     values: impl ExactSizeIterator<Item = f64>,
 ) -> Result<()> {
-    let damaged = |what: &str| {
+    let damaged = |what: String| {
         Err(Error::Counts(format!(
             "the count matrix is damaged: {what}"
         )))
     };
-    let n_entries = genes.len() as i64;
-    if values.len() as i64 != n_entries {
-        return damaged("as many row indices as values are needed");
+    let (n_entries, n_values) = (genes.len() as i64, values.len() as i64);
+    if n_values != n_entries {
+        return damaged(format!(
+            "it has {n_entries} gene indices but {n_values} values"
+        ));
     }
     let offsets: Vec<i64> = offsets.collect();
     if offsets.first() != Some(&0) || offsets.last() != Some(&n_entries) {
-        return damaged("its offsets do not span its values");
+        return damaged("its offsets do not span its values".into());
     }
     if offsets.windows(2).any(|w| w[0] > w[1]) {
-        return damaged("its offsets decrease");
+        return damaged("its offsets decrease".into());
     }
     let mut entries = genes.zip(values);
     for (cell, w) in offsets.windows(2).enumerate() {
         let mut previous = -1;
         for (gene, value) in entries.by_ref().take((w[1] - w[0]) as usize) {
-            if gene <= previous || gene >= n_genes as i64 {
-                return damaged(
-                    "gene indices must increase within a cell and stay below the number of genes",
-                );
+            if gene < 0 || gene >= n_genes as i64 {
+                return damaged(format!(
+                    "cell {} has a count for gene {} of {n_genes}",
+                    cell + 1,
+                    gene + 1
+                ));
+            }
+            if gene <= previous {
+                return damaged(format!(
+                    "cell {} names gene {} twice, or its genes are not in increasing order",
+                    cell + 1,
+                    gene + 1
+                ));
             }
             previous = gene;
-            let kind = if !value.is_finite() {
-                "not finite"
-            } else if value < 0.0 {
-                "negative"
-            } else if value.fract() != 0.0 {
-                "not a whole number"
-            } else if value > LARGEST_COUNT {
-                "larger than 2^24"
-            } else {
-                continue;
-            };
-            return Err(Error::Counts(format!(
-                "raw counts are needed, but the count of gene {} in cell {} is {value}, {kind}",
-                gene + 1,
-                cell + 1
-            )));
+            checked(cell, gene as usize, value)?;
         }
     }
     Ok(())

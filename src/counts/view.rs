@@ -19,7 +19,7 @@ impl<'a> CountsView<'a> {
     /// A view of `cells`; `gene_position[g]` is the model's number for gene `g` of the matrix, `None` if it has none.
     ///
     /// # Errors
-    /// [`Error::Argument`] when a cell or a position is out of range.
+    /// [`Error::Argument`] when a cell or a position is out of range, or two genes have the same position.
     pub fn new(
         matrix: &'a CountMatrix<'a>,
         cells: Vec<usize>,
@@ -36,6 +36,15 @@ impl<'a> CountsView<'a> {
             return Err(Error::Argument(
                 "a cell or gene index lies outside the count matrix".into(),
             ));
+        }
+        let mut seen = vec![false; n_genes];
+        for &position in gene_position.iter().flatten() {
+            if std::mem::replace(&mut seen[position as usize], true) {
+                return Err(Error::Argument(format!(
+                    "two genes of the count matrix stand for gene {} of the model; gene names must be unique",
+                    position + 1
+                )));
+            }
         }
         Ok(CountsView {
             matrix,
@@ -60,15 +69,15 @@ impl<'a> CountsView<'a> {
         &self.cells
     }
 
-    /// The model's genes, as columns of the matrix, in the model's order.
+    /// The model's genes, as columns of the matrix, in the model's order; those the matrix lacks are left out.
     pub fn genes(&self) -> Vec<usize> {
-        let mut genes = vec![0; self.n_genes];
+        let mut genes = vec![None; self.n_genes];
         for (column, &position) in self.gene_position.iter().enumerate() {
             if position != DROPPED {
-                genes[position as usize] = column;
+                genes[position as usize] = Some(column);
             }
         }
-        genes
+        genes.into_iter().flatten().collect()
     }
 
     /// Calls `visit(gene, count)` for every count above zero of the view's cell number `cell`.

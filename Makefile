@@ -1,0 +1,73 @@
+# Development: build, test, demonstrate. Users of the package need none of this, see README.md.
+# Everything made here goes into target/, which cargo and R share.
+
+SHELL = /bin/bash
+BUILD = $(CURDIR)/target/r
+VERSION = $(shell sed -n 's/^Version: *//p' DESCRIPTION)
+TARBALL = $(BUILD)/scVAE_$(VERSION).tar.gz
+LIBRARY = $(BUILD)/library
+SOURCES = DESCRIPTION NAMESPACE Cargo.toml Cargo.lock configure cleanup \
+  $(shell find R src man tests inst vignettes -type f -not -name '*.o' -not -name '*.so' \
+    -not -name Makevars -not -name rust-built -not -path 'src/rust-target/*' 2>/dev/null)
+
+# One cargo target folder for the tests and the R package: its dependencies are compiled once.
+export SCVAE_CARGO_TARGET ?= $(CURDIR)/target
+export SCVAE_TEST_DATA ?= $(abspath $(CURDIR)/../shared/data)
+export BUILD TARBALL
+
+.PHONY: help deps test test-seurat5 demo docs tarball dist clean
+
+help:
+	@echo 'make test          all checks: Rust, R, documentation, R CMD check'
+	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
+	@echo 'make demo          fit simulated counts, write demo-output/'
+	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
+	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE and man/ anew'
+	@echo 'make dist          the source package; VENDOR=1: with all crates, builds offline'
+	@echo 'make deps          install the Debian packages that are missing'
+	@echo 'make clean         remove what was made, the compiled crates excepted'
+
+deps:
+	@tools/install-deps.sh
+
+test: deps
+	@tools/run-tests.sh
+
+test-seurat5:
+	@tools/install-deps.sh debootstrap
+	@$(MAKE) --no-print-directory tarball
+	@tools/trixie-chroot.sh test '$(TARBALL)' '$(SCVAE_TEST_DATA)'
+
+demo: deps
+	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
+	@R_LIBS='$(LIBRARY)' Rscript tools/demo.R '$(DATA)' '$(LABEL)' '$(BATCH)'
+
+docs: deps
+	. tools/build-env.sh && cargo run --quiet --release --features r --bin wrappers
+	Rscript tools/document.R .
+
+tarball: $(TARBALL)
+
+$(TARBALL): $(SOURCES)
+	@mkdir -p $(BUILD)
+	cd $(BUILD) && rm -f scVAE_*.tar.gz && R CMD build $(CURDIR)
+
+$(LIBRARY)/.installed: $(SOURCES)
+	@mkdir -p $(LIBRARY)
+	R CMD INSTALL --library=$(LIBRARY) . >$(BUILD)/install.log 2>&1 || \
+	  { cat $(BUILD)/install.log; exit 1; }
+	@touch $@
+
+dist: deps
+ifdef VENDOR
+	rm -rf $(BUILD)/crates && cargo vendor --locked $(BUILD)/crates/vendor >/dev/null
+	tar -cJf src/vendor.tar.xz -C $(BUILD)/crates vendor
+	R CMD build . ; status=$$? ; rm -f src/vendor.tar.xz ; exit $$status
+else
+	@$(MAKE) --no-print-directory tarball
+	cp $(TARBALL) .
+endif
+
+clean:
+	./cleanup
+	rm -rf $(BUILD) demo-output scVAE_*.tar.gz

@@ -1,0 +1,92 @@
+//! anndata's `.h5ad`: which matrices a file offers, and reading one with the names of its cells and genes.
+
+use super::encoding;
+use super::file::{CountsFile, FileFormat};
+use super::frame::{names, quoted};
+use super::hdf::Hdf;
+use crate::{Error, Result};
+
+/// Where the raw counts of a file may lie, and the names of their genes: now, and before anndata 0.7.
+const RAW: [(&str, &str); 2] = [("raw/X", "raw/var"), ("raw.X", "raw.var")];
+
+/// Whether the file looks like anndata's.
+pub(super) fn recognised(hdf: &Hdf) -> bool {
+    hdf.kind("obs").is_some() && hdf.kind("var").is_some()
+}
+
+/// The matrices a file offers: `X`, `raw`, and its layers by name.
+fn available(hdf: &Hdf) -> Vec<String> {
+    let mut names = Vec::new();
+    if hdf.kind("X").is_some() {
+        names.push("X".to_string());
+    }
+    if raw(hdf).is_some() {
+        names.push("raw".to_string());
+    }
+    names.extend(hdf.members("layers"));
+    names
+}
+
+fn raw(hdf: &Hdf) -> Option<(&'static str, &'static str)> {
+    RAW.into_iter().find(|(x, _)| hdf.kind(x).is_some())
+}
+
+/// Reads one matrix: `X` for `None`, else what `layer` names.
+pub(super) fn read(hdf: &Hdf, layer: Option<&str>) -> Result<CountsFile> {
+    let available = available(hdf);
+    let wanted = layer.unwrap_or("X");
+    let (place, var) = match (wanted, raw(hdf)) {
+        ("X", _) => ("X".to_string(), "var"),
+        ("raw", Some((x, var))) => (x.to_string(), var),
+        _ => (format!("layers/{wanted}"), "var"),
+    };
+    // A layer must be one listed: a path into a layer is none.
+    if !available.iter().any(|name| name == wanted) {
+        return Err(missing(hdf, layer, &available));
+    }
+    let cell_names = names(hdf, "obs")?;
+    let gene_names = names(hdf, var)?;
+    let matrix = encoding::read(hdf, &place, cell_names.len(), gene_names.len())
+        .map_err(|e| not_counts(hdf, wanted, &available, e))?;
+    Ok(CountsFile {
+        matrix,
+        cell_names,
+        gene_ids: gene_names.clone(),
+        gene_names,
+        format: FileFormat::H5ad,
+        available,
+    })
+}
+
+fn missing(hdf: &Hdf, layer: Option<&str>, available: &[String]) -> Error {
+    if hdf.kind("mod").is_some() {
+        return hdf.error("is a MuData file; save the modality that holds the counts as .h5ad");
+    }
+    let what = match layer {
+        None | Some("X") => "has no X".to_string(),
+        Some("raw") => "has no raw counts (raw/X)".to_string(),
+        Some(name) => format!("has no layer '{name}'"),
+    };
+    if available.is_empty() {
+        return hdf.error(format_args!("{what}, nor any other matrix"));
+    }
+    hdf.error(format_args!(
+        "{what}; choose `layer` from {}",
+        quoted(available)
+    ))
+}
+
+/// Adds where bad values were found, and where else counts may be.
+fn not_counts(hdf: &Hdf, wanted: &str, available: &[String], e: Error) -> Error {
+    let Error::Counts(text) = e else { return e };
+    let others: Vec<String> = available.iter().filter(|n| *n != wanted).cloned().collect();
+    let cure = if others.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; if the counts are elsewhere in it, choose `layer` from {}",
+            quoted(&others)
+        )
+    };
+    Error::Counts(format!("'{}', {wanted}: {text}{cure}", hdf.path()))
+}

@@ -1,0 +1,82 @@
+#!/bin/bash
+# All that `make test` checks, stage by stage. A failed stage does not stop those after it, unless
+# they need its result; the last line says what happened. Called by make, which sets
+# SCVAE_CARGO_TARGET, SCVAE_TEST_DATA and BUILD (where the tarball and the check go).
+set -u
+
+cd "$(dirname "$0")/.." || exit 1
+. tools/build-env.sh
+failed=()
+times=()
+
+# stage NAME COMMAND...
+stage() {
+  local name=$1 start=$SECONDS
+  shift
+  printf '\n== %s ==\n' "$name"
+  if "$@"; then
+    times+=("$name $((SECONDS - start))s")
+  else
+    failed+=("$name")
+    printf '== %s: FAILED ==\n' "$name"
+    return 1
+  fi
+}
+
+clippy() {
+  cargo clippy --locked --release --all-targets -- -D warnings &&
+    cargo clippy --locked --release --all-targets --features r -- -D warnings
+}
+
+# The generated files are those that the sources give.
+generated() {
+  local copy=$BUILD/generated
+  rm -rf "$copy"
+  mkdir -p "$copy"
+  cp -R DESCRIPTION NAMESPACE R man "$copy" &&
+    cargo run --locked --quiet --release --features r --bin wrappers -- \
+      "$copy/R/extendr-wrappers.R" &&
+    Rscript tools/document.R "$copy" &&
+    for generated in R/extendr-wrappers.R NAMESPACE man; do
+      diff -ru "$generated" "$copy/$generated" || {
+        echo "$generated is not current: run 'make docs' and commit what changes."
+        return 1
+      }
+    done
+}
+
+check() {
+  rm -rf "$BUILD/scVAE.Rcheck"
+  # Packages that are only suggested may be absent; tests are not to be skipped as on CRAN.
+  (cd "$BUILD" && NOT_CRAN=true _R_CHECK_FORCE_SUGGESTS_=false \
+    R CMD check --no-manual "$(basename "$TARBALL")")
+  if grep -E '^Status: .*(ERROR|WARNING)' "$BUILD/scVAE.Rcheck/00check.log" ||
+    ! grep -q '^Status: ' "$BUILD/scVAE.Rcheck/00check.log"; then
+    tail -n 60 "$BUILD"/scVAE.Rcheck/00install.out "$BUILD"/scVAE.Rcheck/tests/*.Rout.fail 2>/dev/null
+    return 1
+  fi
+}
+
+# With the package that the check has installed, so that its functions are known.
+lint() {
+  R_LIBS="$BUILD/scVAE.Rcheck" Rscript -e '
+    lints <- c(lintr::lint_package("."), lintr::lint_dir("tools"))
+    for (lint in lints) print(lint)
+    quit(status = length(lints) > 0)'
+}
+
+stage format cargo fmt --check
+stage clippy clippy
+stage "cargo test" cargo test --locked --release
+stage generated generated
+if stage build make --no-print-directory tarball; then
+  stage check check
+  stage lint lint
+fi
+
+printf '\n%s\n' "$(IFS=,; echo "took: ${times[*]:-nothing}" | sed 's/,/, /g')"
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "make test: FAILED in $(IFS=,; echo "${failed[*]}") (${SECONDS}s)"
+  exit 1
+fi
+echo "make test: all passed (${SECONDS}s, $(grep '^Status: ' "$BUILD/scVAE.Rcheck/00check.log"))"
