@@ -110,7 +110,10 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         .to_vec1::<f32>()
         .map_err(|e| to_r(e.into()))?;
     let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
-    let batch_names = (!saved.batch_names.is_empty()).then_some(&saved.batch_names);
+    let batch_names: Robj = match saved.batch_names.as_slice() {
+        [] => ().into(),
+        names => names.into(),
+    };
     Ok(list!(
         version = SavedModel::version(),
         gene_names = &saved.gene_names,
