@@ -89,7 +89,16 @@ pub fn obs_columns(path: impl AsRef<Path>) -> Result<Vec<String>> {
 /// # Errors
 /// [`Error::File`] when the file cannot be read, is not `.h5ad`, or has no such column.
 pub fn obs_column(path: impl AsRef<Path>, name: &str) -> Result<Vec<Option<String>>> {
-    frame::column(&open_h5ad(path.as_ref())?, "obs", name)
+    let hdf = open_h5ad(path.as_ref())?;
+    let column = frame::column(&hdf, "obs", name)?;
+    let n_cells = frame::names(&hdf, "obs")?.len();
+    if column.len() != n_cells {
+        return Err(hdf.error(format_args!(
+            "is damaged: obs column '{name}' has {} values for {n_cells} cells",
+            column.len()
+        )));
+    }
+    Ok(column)
 }
 
 fn open_h5ad(path: &Path) -> Result<Hdf> {

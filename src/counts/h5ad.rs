@@ -40,7 +40,8 @@ pub(super) fn read(hdf: &Hdf, layer: Option<&str>) -> Result<CountsFile> {
         ("raw", Some((x, var))) => (x.to_string(), var),
         _ => (format!("layers/{wanted}"), "var"),
     };
-    if wanted.is_empty() || hdf.kind(&place).is_none() {
+    // A layer must be one listed: a path into a layer is none.
+    if !available.iter().any(|name| name == wanted) {
         return Err(missing(hdf, layer, &available));
     }
     let cell_names = names(hdf, "obs")?;

@@ -25,3 +25,79 @@ impl GeneMajorCounts {
         (&self.cells[span.clone()], &self.counts[span])
     }
 }
+
+/// Sparse rows, one per cell: the encoder's input.
+#[derive(Debug, Clone, Default)]
+pub struct SparseRows {
+    /// `n_cells + 1` offsets.
+    pub offsets: Vec<u32>,
+    /// Gene of each entry, increasing within a cell.
+    pub genes: Vec<u32>,
+    /// Value of each entry.
+    pub values: Vec<f32>,
+}
+
+impl SparseRows {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Genes and values of one row.
+    pub fn row(&self, r: usize) -> (&[u32], &[f32]) {
+        let span = self.offsets[r] as usize..self.offsets[r + 1] as usize;
+        (&self.genes[span.clone()], &self.values[span])
+    }
+}
+
+/// The connections of one mask, compressed by gene.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionList {
+    /// `n_genes + 1` offsets into the two lists below.
+    pub offsets: Vec<u32>,
+    /// Hidden unit of each connection, increasing within a gene.
+    pub hidden: Vec<u16>,
+    /// Where the connection's weight stands in the list of weights.
+    pub slots: Vec<u32>,
+}
+
+impl ConnectionList {
+    /// Hidden units and weight slots of one gene.
+    #[inline]
+    pub fn gene(&self, g: usize) -> (&[u16], &[u32]) {
+        let span = self.offsets[g] as usize..self.offsets[g + 1] as usize;
+        (&self.hidden[span.clone()], &self.slots[span])
+    }
+}
+
+/// The connections between genes and hidden units in the form the kernels read: one list of weights for all masks,
+/// sorted by gene and hidden unit, and for every mask the weights it uses.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wiring {
+    /// Number of hidden units.
+    pub n_hidden: usize,
+    /// `n_genes + 1` offsets: the weights of gene `g` are slots `offsets[g]..offsets[g + 1]`.
+    pub offsets: Vec<u32>,
+    /// Hidden unit of each slot.
+    pub hidden: Vec<u16>,
+    /// One list per mask.
+    pub masks: Vec<ConnectionList>,
+}
+
+impl Wiring {
+    /// Number of genes.
+    pub fn n_genes(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Number of weights: connections that exist in at least one mask.
+    pub fn n_slots(&self) -> usize {
+        self.hidden.len()
+    }
+
+    /// The mask that a batch's cells use.
+    #[inline]
+    pub fn mask(&self, batch: usize) -> &ConnectionList {
+        &self.masks[batch.min(self.masks.len() - 1)]
+    }
+}

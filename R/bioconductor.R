@@ -1,0 +1,213 @@
+# Bioconductor: calculateSCVAE() and runSCVAE().
+#
+# The generics are S4. Their methods for Bioconductor's classes are added when the package that
+# defines the class is loaded, so that scVAE installs and loads without it.
+
+# The package's own environment is locked by then, so these methods live in one of their own.
+late_methods <- new.env()
+
+.onLoad <- function(libname, pkgname) {
+  when_loaded("SummarizedExperiment", function() {
+    setMethod("calculateSCVAE", "SummarizedExperiment", calculate_se, where = late_methods)
+    setMethod("runSCVAE", "SummarizedExperiment", run_se, where = late_methods)
+  })
+  when_loaded("SingleCellExperiment", function() {
+    setMethod("runSCVAE", "SingleCellExperiment", run_sce, where = late_methods)
+  })
+}
+
+when_loaded <- function(package, action) {
+  if (isNamespaceLoaded(package)) {
+    action()
+  } else {
+    setHook(packageEvent(package, "onLoad"), function(...) action())
+  }
+}
+
+#' Fit scVAE to a SingleCellExperiment
+#'
+#' Fits the model to raw **counts** (not to log-counts, as most methods of this kind do) of all
+#' genes. `calculateSCVAE()` returns the embedding, `runSCVAE()` stores it in the object.
+#'
+#' Cells that the filter drops have NA in the embedding, with a warning.
+#'
+#' @section Further arguments:
+#' * `assay.type = "counts"`: name or number of the assay with the raw counts;
+#' * `altexp = NULL`: name of an alternative experiment to use; `runSCVAE()` stores its embedding in
+#'   `x` itself;
+#' * `subset_row = NULL`: genes to use, by name, number or as a logical vector; NULL: all;
+#' * `name = "SCVAE"` (`runSCVAE()` only): name of the result in `reducedDims(x)`.
+#'
+#' @section What is stored:
+#' * `reducedDim(x, name)`: the embedding, one row per cell;
+#' * `rowData(x)$scScore`: the score of each gene, see [scScore()] (with `altexp`, that of the
+#'   alternative experiment);
+#' * `metadata(x)$scVAE[[name]]`: the model, which [scvaeModel()] returns and which survives
+#'   `saveRDS()`.
+#'
+#' @section Random numbers:
+#' Unless `seed` is given it is drawn from R's random numbers: use [set.seed()] for results that can
+#' be repeated.
+#'
+#' @param x A SingleCellExperiment; for `calculateSCVAE()` also a SummarizedExperiment or any counts
+#'   that [fitSCVAE()] takes.
+#' @param batch The batch of each cell: the name of a column of `colData(x)`, or a vector with one
+#'   value per cell. NULL: no batches.
+#' @param BPPARAM A BiocParallelParam, whose number of workers becomes the number of `threads`;
+#'   NULL: see `threads` of [fitSCVAE()].
+#' @param ... The arguments below, and further arguments of [fitSCVAE()].
+#' @return For `calculateSCVAE()` a matrix, cells x dimensions, whose attribute `model` is the
+#'   fitted model. For `runSCVAE()` the object `x` with the results.
+#' @seealso [fitSCVAE()], [scvaeModel()]
+#' @examplesIf requireNamespace("SingleCellExperiment", quietly = TRUE)
+#' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
+#' sce <- SingleCellExperiment::SingleCellExperiment(
+#'   list(counts = sim$counts),
+#'   colData = data.frame(donor = sim$batch)
+#' )
+#' set.seed(1)
+#' sce <- runSCVAE(sce,
+#'   batch = "donor", min_genes = 10, max_epochs = 2, n_hidden = 16, threads = 1,
+#'   verbose = FALSE
+#' )
+#' SingleCellExperiment::reducedDim(sce, "SCVAE")[1:3, 1:3]
+#' @name calculateSCVAE
+#' @aliases runSCVAE
+NULL
+
+#' @rdname calculateSCVAE
+#' @export
+setGeneric("calculateSCVAE", function(x, ...) standardGeneric("calculateSCVAE"))
+
+#' @rdname calculateSCVAE
+#' @export
+setGeneric("runSCVAE", function(x, ...) standardGeneric("runSCVAE"))
+
+#' @rdname calculateSCVAE
+#' @export
+setMethod("calculateSCVAE", "ANY", function(x, batch = NULL, ..., BPPARAM = NULL) {
+  calculate_scvae(x, batch, ..., BPPARAM = BPPARAM, call = quote(calculateSCVAE()))
+})
+
+#' @rdname calculateSCVAE
+#' @export
+setMethod("runSCVAE", "ANY", function(x, ...) {
+  kind <- class(x)[1]
+  abort_scvae(
+    c(
+      "{.fn runSCVAE} needs a {.cls SingleCellExperiment}, not an object of class {.cls {kind}}.",
+      i = "Use {.fn fitSCVAE} for matrices and files, {.fn RunSCVAE} for Seurat objects."
+    ),
+    "argument",
+    quote(runSCVAE())
+  )
+})
+
+calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, seed = NULL, verbose = TRUE, call) {
+  args <- split_dots(...)
+  if (!is.null(BPPARAM)) {
+    args$settings$threads <- workers(BPPARAM, args$settings$threads, call)
+  }
+  settings <- settings_from(args$settings, call)
+  counts <- do.call(as_counts, c(list(x), args$input, list(call = call)), quote = TRUE)
+  model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
+  structure(model$latent, model = model)
+}
+
+workers <- function(BPPARAM, threads, call) {
+  if (!is.null(threads)) {
+    abort_scvae(
+      c("{.arg BPPARAM} and {.arg threads} cannot both be given.", i = "Leave one of them out."),
+      "argument",
+      call
+    )
+  }
+  need_package("BiocParallel", "for {.arg BPPARAM}", call)
+  as.integer(BiocParallel::bpnworkers(BPPARAM))
+}
+
+calculate_se <- function(x, batch = NULL, ..., assay.type = "counts", subset_row = NULL,
+                         BPPARAM = NULL) {
+  calculate_scvae(
+    x, batch, ...,
+    assay.type = assay.type, subset_row = subset_row, BPPARAM = BPPARAM,
+    call = quote(calculateSCVAE())
+  )
+}
+
+run_se <- function(x, ...) {
+  if (is(x, "SingleCellExperiment")) {
+    # Its own method came too late for this call: the class's package was loaded by the call.
+    return(run_sce(x, ...))
+  }
+  abort_scvae(
+    c(
+      "A {.cls SummarizedExperiment} has no place for an embedding.",
+      i = "Convert it with {.code as(x, \"SingleCellExperiment\")}, or use {.fn calculateSCVAE}."
+    ),
+    "argument",
+    quote(runSCVAE())
+  )
+}
+
+run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE") {
+  call <- quote(runSCVAE())
+  check_string(name, "name", call = call)
+  latent <- calculate_scvae(x, batch, ..., altexp = altexp, call = call)
+  model <- attr(latent, "model")
+  attr(latent, "model") <- NULL
+  if (is.null(colnames(x))) {
+    rownames(latent) <- NULL
+  }
+  SingleCellExperiment::reducedDim(x, name) <- latent
+  S4Vectors::metadata(x)$scVAE[[name]] <- model
+  if (is.null(altexp)) {
+    write_gene_scores(x, model)
+  } else {
+    SingleCellExperiment::altExp(x, altexp) <-
+      write_gene_scores(SingleCellExperiment::altExp(x, altexp), model)
+    x
+  }
+}
+
+write_gene_scores <- function(x, model) {
+  names <- default_names(dim(x), dimnames(x))$genes
+  scores <- scScore(model)
+  SummarizedExperiment::rowData(x)$scScore <- unname(scores[names])
+  x
+}
+
+#' The model in a Seurat or SingleCellExperiment object
+#'
+#' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
+#'   [runSCVAE()].
+#' @param name Name of the reduction, `"scvae"` or `"SCVAE"` unless it was chosen otherwise.
+#' @return The model, as from [fitSCVAE()].
+#' @inherit RunSCVAE examples
+#' @export
+scvaeModel <- function(object, name = NULL) {
+  check_string(name, "name", null_ok = TRUE)
+  model <- if (inherits(object, "SCVAE")) {
+    object
+  } else if (inherits(object, "DimReduc")) {
+    slot(object, "misc")$model
+  } else if (inherits(object, "Seurat")) {
+    name <- name %||% "scvae"
+    if (name %in% names(slot(object, "reductions"))) slot(object[[name]], "misc")$model
+  } else if (is(object, "SummarizedExperiment")) {
+    name <- name %||% "SCVAE"
+    S4Vectors::metadata(object)$scVAE[[name]]
+  }
+  if (!inherits(model, "SCVAE")) {
+    kind <- class(object)[1]
+    where <- if (is.null(name)) "" else sprintf(" under the name \"%s\"", name)
+    abort_scvae(
+      c(
+        "There is no scVAE model in this object of class {.cls {kind}}{where}.",
+        i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
+      ),
+      "argument"
+    )
+  }
+  model
+}

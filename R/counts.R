@@ -1,0 +1,383 @@
+# Any input becomes one handle on the counts, genes x cells, before anything else happens.
+#
+# A handle holds `data` (a dgCMatrix that Rust reads in place, or the pointer to counts that Rust
+# read from a file), the names, and `column()`, which gives a column of the cells' annotation.
+
+new_counts <- function(data, gene_names, cell_names, columns = character(),
+                       column = function(name) NULL, hidden_columns = character(),
+                       call = rlang::caller_env()) {
+  n_genes <- length(gene_names)
+  n_cells <- length(cell_names)
+  if (n_cells < 2 || n_genes < 2) {
+    abort_scvae(
+      c(
+        "The counts must have at least 2 cells and 2 genes, not {n_cells} cell{?s} and \\
+         {n_genes} gene{?s}.",
+        i = "Genes are rows and cells are columns; see {.arg transposed}."
+      ),
+      "counts",
+      call
+    )
+  }
+  structure(
+    list(
+      data = data,
+      gene_names = check_names(gene_names, "gene", call),
+      cell_names = check_names(cell_names, "cell", call),
+      n_genes = n_genes,
+      n_cells = n_cells,
+      columns = columns,
+      hidden_columns = hidden_columns,
+      column = column
+    ),
+    class = "scvae_counts"
+  )
+}
+
+# Internal generic. `call` is the user's call, for messages.
+as_counts <- function(x, ..., call = rlang::caller_env()) UseMethod("as_counts")
+
+# Stops if there is an argument that the kind of input does not have.
+refuse_dots <- function(own, ..., call) {
+  unknown <- setdiff(dots_names(...), own)
+  if (length(unknown) == 0) {
+    return(invisible())
+  }
+  first <- unknown[1]
+  known <- c(own, setting_names(), "batch", "seed", "verbose", "n_repeats", "details")
+  if (is.null(nearest_name(first, known))) {
+    abort_scvae(
+      c(
+        "{.arg {first}} is not a known argument for this kind of input.",
+        i = if (length(own)) "Its arguments are {.arg {own}}." else "It takes none."
+      ),
+      "argument",
+      call
+    )
+  }
+  check_known_arguments(unknown, known, call)
+  abort_scvae(
+    "{.arg {first}} cannot be given here, or it is given twice.",
+    "argument",
+    call
+  )
+}
+
+as_counts.default <- function(x, ..., call = rlang::caller_env()) {
+  kind <- class(x)[1]
+  hint <- if (is.data.frame(x)) {
+    "Convert it with {.code as.matrix()}, genes in rows and cells in columns."
+  } else {
+    "Give a matrix, a {.cls dgCMatrix}, a Seurat or SingleCellExperiment object, or the path of \\
+     an {.file .h5ad} or 10x {.file .h5} file."
+  }
+  abort_scvae(c("{.arg x} of class {.cls {kind}} is not supported.", i = hint), "argument", call)
+}
+
+as_counts.scvae_counts <- function(x, ..., call = rlang::caller_env()) {
+  refuse_dots(character(), ..., call = call)
+  x
+}
+
+# Matrices ---------------------------------------------------------------------------------------
+
+as_counts.matrix <- function(x, transposed = FALSE, ..., call = rlang::caller_env()) {
+  refuse_dots("transposed", ..., call = call)
+  if (!is.numeric(x) && !is.logical(x)) {
+    kind <- typeof(x)
+    abort_scvae(
+      c("{.arg x} must hold numbers, not {.cls {kind}}.", i = "Give the matrix of raw counts."),
+      "counts",
+      call
+    )
+  }
+  storage.mode(x) <- "double"
+  matrix_counts(x, transposed, call)
+}
+
+as_counts.Matrix <- function(x, transposed = FALSE, ..., call = rlang::caller_env()) {
+  refuse_dots("transposed", ..., call = call)
+  matrix_counts(x, transposed, call)
+}
+
+# DelayedArray, HDF5Array and their kin.
+as_counts.DelayedMatrix <- function(x, transposed = FALSE, ..., call = rlang::caller_env()) {
+  refuse_dots("transposed", ..., call = call)
+  matrix_counts(x, transposed, call)
+}
+
+# BPCells.
+as_counts.IterableMatrix <- function(x, transposed = FALSE, ..., call = rlang::caller_env()) {
+  refuse_dots("transposed", ..., call = call)
+  matrix_counts(x, transposed, call)
+}
+
+matrix_counts <- function(x, transposed, call) {
+  check_flag(transposed, "transposed", call)
+  x <- as_dgc(x, call)
+  if (transposed) {
+    x <- Matrix::t(x)
+  }
+  names <- default_names(dim(x), dimnames(x))
+  new_counts(x, names$genes, names$cells, call = call)
+}
+
+default_names <- function(dim, dimnames) {
+  list(
+    genes = dimnames[[1]] %||% sprintf("gene%d", seq_len(dim[1])),
+    cells = dimnames[[2]] %||% sprintf("cell%d", seq_len(dim[2]))
+  )
+}
+
+# A dgCMatrix stays as it is, without a copy; every other class is converted.
+as_dgc <- function(x, call) {
+  if (inherits(x, "dgCMatrix")) {
+    return(x)
+  }
+  tryCatch(
+    {
+      package <- attr(class(x), "package")
+      if (is.character(package)) {
+        # The package that knows how to convert its class.
+        requireNamespace(package, quietly = TRUE)
+      }
+      if (is.matrix(x) || inherits(x, "Matrix")) {
+        as(as(as(x, "dMatrix"), "generalMatrix"), "CsparseMatrix")
+      } else {
+        as(x, "dgCMatrix")
+      }
+    },
+    error = function(e) {
+      kind <- class(x)[1]
+      reason <- conditionMessage(e)
+      abort_scvae(
+        c(
+          "Counts of class {.cls {kind}} cannot be converted to a {.cls dgCMatrix}.",
+          x = "{reason}",
+          i = "Convert them with {.code as(x, \"dgCMatrix\")}."
+        ),
+        "counts",
+        call
+      )
+    }
+  )
+}
+
+# Files ------------------------------------------------------------------------------------------
+
+as_counts.character <- function(x, layer = NULL, ..., call = rlang::caller_env()) {
+  refuse_dots("layer", ..., call = call)
+  check_string(x, "x", call = call)
+  check_string(layer, "layer", null_ok = TRUE, call = call)
+  path <- path.expand(x)
+  if (!file.exists(path) || dir.exists(path)) {
+    abort_scvae(
+      c(
+        "The file {.file {x}} does not exist.",
+        i = "{.arg x} must be the path of an {.file .h5ad} or 10x {.file .h5} file; the working \\
+             directory is {.file {getwd()}}."
+      ),
+      "file",
+      call
+    )
+  }
+  path <- normalizePath(path)
+  read <- rust_call(rs_read_counts(path, layer), call)
+  has_obs <- identical(read$format, "h5ad")
+  new_counts(
+    read$handle, read$gene_names, read$cell_names,
+    columns = if (has_obs) rust_call(rs_obs_columns(path), call) else character(),
+    column = function(name) rust_call(rs_read_obs(path, name), call),
+    call = call
+  )
+}
+
+# Bioconductor -----------------------------------------------------------------------------------
+
+as_counts.SummarizedExperiment <- function(x, assay.type = "counts", altexp = NULL,
+                                           subset_row = NULL, ..., call = rlang::caller_env()) {
+  refuse_dots(c("assay.type", "altexp", "subset_row"), ..., call = call)
+  need_package("SummarizedExperiment", "for this class", call)
+  col_data <- SummarizedExperiment::colData(x)
+  cell_names <- colnames(x)
+  x <- choose_altexp(x, altexp, call)
+  counts <- choose_assay(x, assay.type, call)
+  dimnames(counts) <- list(rownames(x), cell_names)
+  if (!is.null(subset_row)) {
+    # The order of the genes is that of `x`, whatever the order of `subset_row`.
+    names <- default_names(dim(counts), dimnames(counts))$genes
+    counts <- counts[sort(choose_index(subset_row, names, "subset_row", call)), , drop = FALSE]
+  }
+  out <- matrix_counts(counts, transposed = FALSE, call)
+  out$columns <- colnames(col_data)
+  out$column <- function(name) col_data[[name]]
+  out
+}
+
+choose_altexp <- function(x, altexp, call) {
+  if (is.null(altexp)) {
+    return(x)
+  }
+  check_string(altexp, "altexp", call = call)
+  known <- if (is(x, "SingleCellExperiment")) SingleCellExperiment::altExpNames(x) else character()
+  if (!altexp %in% known) {
+    abort_scvae(
+      c(
+        "There is no alternative experiment {.val {altexp}}.",
+        i = if (length(known)) "There is {.val {known}}." else "{.arg x} has none."
+      ),
+      "argument",
+      call
+    )
+  }
+  SingleCellExperiment::altExp(x, altexp)
+}
+
+choose_assay <- function(x, assay.type, call) {
+  known <- SummarizedExperiment::assayNames(x)
+  if (is.numeric(assay.type) && length(assay.type) == 1) {
+    count <- length(SummarizedExperiment::assays(x))
+    check_number(assay.type, "assay.type", min = 1, max = count, whole = TRUE, call = call)
+  } else {
+    check_string(assay.type, "assay.type", call = call)
+    if (!assay.type %in% known) {
+      abort_scvae(
+        c(
+          "There is no assay {.val {assay.type}} in {.arg x}.",
+          i = if (length(known)) "There is {.val {known}}." else "Its assays have no names."
+        ),
+        "argument",
+        call
+      )
+    }
+  }
+  SummarizedExperiment::assay(x, assay.type, withDimnames = FALSE)
+}
+
+# The batch of each cell -------------------------------------------------------------------------
+
+# `batch` is NULL, one value per cell, or the name of a column of the cells' annotation. The names
+# of the batches are sorted as text in the C locale, so that every route and every computer gives
+# them the same order.
+resolve_batch <- function(batch, counts, call = rlang::caller_env()) {
+  if (is.null(batch)) {
+    return(NULL)
+  }
+  column <- NULL
+  if (is.character(batch) && length(batch) == 1 && counts$n_cells != 1) {
+    column <- batch
+    batch <- batch_column(batch, counts, call)
+  }
+  batch <- check_batch_vector(batch, counts, column, call)
+  names <- sort(unique(batch), method = "radix")
+  list(
+    codes = match(batch, names) - 1L,
+    names = names,
+    values = factor(batch, levels = names),
+    column = column
+  )
+}
+
+batch_column <- function(name, counts, call) {
+  known <- counts$columns
+  if (!name %in% c(known, counts$hidden_columns)) {
+    if (length(known) == 0) {
+      abort_scvae(
+        c(
+          "{.arg batch} is {.val {name}}, but {.arg x} has no columns to look it up in.",
+          i = "Give a vector with one value for each of the {counts$n_cells} cells."
+        ),
+        "argument",
+        call
+      )
+    }
+    nearest <- nearest_name(name, known)
+    abort_scvae(
+      c(
+        "There is no column {.val {name}} for {.arg batch}.",
+        i = "The columns are {.val {known}}.",
+        i = if (!is.null(nearest)) "Did you mean {.val {nearest}}?"
+      ),
+      "argument",
+      call
+    )
+  }
+  counts$column(name)
+}
+
+check_batch_vector <- function(batch, counts, column, call) {
+  n_cells <- counts$n_cells
+  source <- if (is.null(column)) "" else sprintf(" (column \"%s\")", column)
+  if (!is.atomic(batch) || length(dim(batch)) > 1) {
+    value <- describe(batch)
+    abort_scvae(
+      c(
+        "{.arg batch}{source} must be a vector or a factor, not {value}.",
+        i = "Give one value per cell, or the name of a column."
+      ),
+      "argument",
+      call
+    )
+  }
+  if (length(batch) != n_cells) {
+    abort_scvae(
+      c(
+        "{.arg batch}{source} must have one value per cell: {n_cells}, not {length(batch)}.",
+        i = "Its order must be that of the cells."
+      ),
+      "argument",
+      call
+    )
+  }
+  given <- names(batch)
+  if (!is.null(given) && !anyDuplicated(given) && all(counts$cell_names %in% given)) {
+    # A named vector is taken by its names.
+    batch <- batch[counts$cell_names]
+  }
+  batch <- unname(as.character(batch))
+  missing <- which(is.na(batch))
+  if (length(missing) > 0) {
+    first <- counts$cell_names[missing[1]]
+    abort_scvae(
+      c(
+        "{.arg batch}{source} is NA for {length(missing)} cell{?s}; the first is {.val {first}}.",
+        i = "Give every cell a batch, or leave these cells out."
+      ),
+      "argument",
+      call
+    )
+  }
+  batch
+}
+
+# A batch needs cells to learn from: under 3 is an error, under 20 a warning. `kept` says which
+# cells the filter left.
+check_batch_size <- function(batch, kept = NULL, call = rlang::caller_env()) {
+  if (is.null(batch)) {
+    return(invisible())
+  }
+  values <- if (is.null(kept)) batch$values else batch$values[kept]
+  size <- table(values)
+  tiny <- names(size)[size < 3]
+  if (length(tiny) > 0) {
+    abort_scvae(
+      c(
+        "{cli::qty(length(tiny))}Batch{?es} {.val {tiny}} {?has/have} fewer than 3 cells.",
+        i = "Join small batches or leave their cells out."
+      ),
+      "counts",
+      call
+    )
+  }
+  small <- names(size)[size < 20]
+  if (length(small) > 0) {
+    warn_scvae(
+      c(
+        "{cli::qty(length(small))}Batch{?es} {.val {small}} {?has/have} fewer than 20 cells.",
+        i = "The correction of so small a batch is uncertain."
+      ),
+      "batch"
+    )
+  }
+  invisible()
+}

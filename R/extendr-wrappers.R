@@ -1,0 +1,49 @@
+# Generated from src/bridge by `make docs`: do not edit by hand.
+
+#' @useDynLib scVAE, .registration = TRUE
+#' @keywords internal
+NULL
+
+#' Version of the crate and the optional parts it was built with.
+#' @noRd
+rs_version <- function() .Call(wrap__rs_version)
+
+#' Devices that models can be trained on here.
+#' @noRd
+rs_devices <- function() .Call(wrap__rs_devices)
+
+#' Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
+#' @noRd
+rs_read_counts <- function(path, layer) .Call(wrap__rs_read_counts, path, layer)
+
+#' One column of an `.h5ad` file's `obs`, as strings.
+#' @noRd
+rs_read_obs <- function(path, column) .Call(wrap__rs_read_obs, path, column)
+
+#' Names of the columns of an `.h5ad` file's `obs`.
+#' @noRd
+rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
+
+#' Trains a model and embeds its cells.
+#' @noRd
+rs_fit <- function(counts, gene_names, batch, batch_names, settings, progress) .Call(wrap__rs_fit, counts, gene_names, batch, batch_names, settings, progress)
+
+#' Counts each gene's connections over repeated fits.
+#' @noRd
+rs_score <- function(counts, batch, batch_names, settings, n_repeats, progress) .Call(wrap__rs_score, counts, batch, batch_names, settings, n_repeats, progress)
+
+#' Embeds cells of known batches.
+#' @noRd
+rs_embed <- function(model, counts, gene_position, batch, threads) .Call(wrap__rs_embed, model, counts, gene_position, batch, threads)
+
+#' Reconstructs chosen genes of chosen cells.
+#' @noRd
+rs_reconstruct <- function(model, counts, gene_position, cells, genes, batch, decode_batch, library, what, threads) .Call(wrap__rs_reconstruct, model, counts, gene_position, cells, genes, batch, decode_batch, library, what, threads)
+
+#' What a saved model says of itself.
+#' @noRd
+rs_model_info <- function(model) .Call(wrap__rs_model_info, model)
+
+#' Fails when bytes are not a usable model.
+#' @noRd
+rs_check_model <- function(model) .Call(wrap__rs_check_model, model)

@@ -1,0 +1,288 @@
+# fitSCVAE(): counts in, a fitted model out.
+
+#' Fit a sparsely connected variational autoencoder
+#'
+#' Fits the model to raw counts of all genes. No normalisation and no gene selection come before
+#' it: counts of 15,000 to 30,000 genes are the normal case.
+#'
+#' The counts are filtered first: genes found in fewer than `min_cells` cells are dropped, then
+#' cells with fewer than `min_genes` found genes. Dropped cells keep their row in the embedding,
+#' with NA in it, and a warning says how many there are; dropped genes have the score NA.
+#'
+#' The same counts give the same result, bit for bit, as a matrix, in a Seurat or
+#' SingleCellExperiment object and in a file, as long as genes and cells have the same order and
+#' the seed is the same.
+#'
+#' The counts must be whole numbers, none negative. Counts after normalisation, or made by
+#' pseudo-alignment without rounding, are refused.
+#'
+#' Ctrl-C stops the training at the next mini-batch. What was learned until then is returned, with
+#' a warning of class `scvae_warning_interrupted`, and can be used as any other model.
+#'
+#' @section Inputs and their arguments (`...`):
+#' * a matrix, a matrix of the Matrix package, a DelayedMatrix or a BPCells matrix, genes in rows
+#'   and cells in columns; `transposed = TRUE` if cells are in rows. A `dgCMatrix` is used in
+#'   place, without a copy, all others are converted to one. Names that are missing are made:
+#'   `gene1`, `cell1`.
+#' * a Seurat object: `assay` (the default assay), `layer = "counts"`, `features` (all). Layers
+#'   that are split are joined, see [RunSCVAE()].
+#' * a SingleCellExperiment or SummarizedExperiment: `assay.type = "counts"`, `altexp`.
+#' * the path of an `.h5ad` file: `layer = NULL` or `"X"` for `X`, `"raw"` for `raw/X`, otherwise
+#'   the name of a layer; or of a 10x Genomics `.h5` file.
+#'
+#' @section Seeds:
+#' With `seed = NULL` the seed is drawn from R's random numbers, so that [set.seed()] makes the fit
+#' repeatable. With a `seed`, R's random numbers are left untouched. Fits with the same seed on the
+#' CPU are the same bit for bit, with any number of threads.
+#'
+#' @param x The counts, see below.
+#' @param batch The batch (donor, sample, run) of each cell: NULL for none, a vector or factor with
+#'   one value per cell (if it has names, they are matched with the cells'), or the name of a
+#'   column of the cells' annotation (Seurat meta data, `colData`, `obs`). Batches need at least 3
+#'   cells; below 20 there is a warning.
+#' @param ... Arguments that say where the counts are in `x`, see below.
+#' @param min_cells,min_genes Keep genes found in at least `min_cells` cells, then cells with at
+#'   least `min_genes` found genes.
+#' @param n_hidden Number of hidden units.
+#' @param n_latent Number of dimensions of the embedding.
+#' @param likelihood `"zinb"` (zero-inflated negative binomial) or `"nb"`.
+#' @param fc_layer Add a fully connected layer after the sparse layer of the encoder.
+#' @param dropout_rate Fraction of hidden units dropped at random while training.
+#' @param max_epochs Passes over the cells; NULL: chosen by the number of cells.
+#' @param batch_size Cells in a mini-batch.
+#' @param train_size Fraction of the cells to train with; the others are for validation.
+#' @param early_stopping Stop when the validation has not become better for
+#'   `early_stopping_patience` epochs, and keep the best model.
+#' @param early_stopping_patience See `early_stopping`.
+#' @param check_val_every_n_epoch Epochs between validations.
+#' @param lr Learning rate.
+#' @param kl_weight Weight of the Kullback-Leibler term after its warm-up.
+#' @param n_epochs_kl_warmup Epochs over which that weight rises from 0; NULL: chosen by
+#'   `max_epochs`.
+#' @param connections How the sparse connections change, see [connectionControl()].
+#' @param training Details of the training, see [trainingControl()].
+#' @param seed A whole number, or NULL, see below.
+#' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores within
+#'   the limits set by the environment variable `OMP_THREAD_LIMIT`.
+#' @param device `"auto"` (a CUDA device if this installation can use one, otherwise the CPU),
+#'   `"cpu"` or `"cuda"`.
+#' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
+#' @return An object of class `SCVAE`, a list with
+#'   * `latent`, `latent_sd`: mean and standard deviation of the embedding, cells x `n_latent`;
+#'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches)
+#'     and `scscore` (these numbers scaled to \[0, 1\]; see [scScore()] for the score over many
+#'     fits);
+#'   * `connections`: number of connections, kept genes x batches;
+#'   * `history`: a data frame with one row per epoch;
+#'   * `batch_names`, `batch`, `batch_column`: the batches, each cell's batch, and the column it
+#'     came from;
+#'   * `n_parameters`: effective parameters, those of existing connections;
+#'   * `epochs`, `best_epoch`, `stopped` (`"completed"`, `"early_stopping"` or `"interrupted"`),
+#'     `seconds`, `settings`, `cell_names`, `call`;
+#'   * `model`: the model itself, as raw bytes. The object can therefore be saved with `saveRDS()`
+#'     and used in another session; [saveSCVAE()] writes the bytes alone.
+#' @seealso [predict.SCVAE()], [denoiseCounts()], [transferBatchStyle()], [scScore()],
+#'   [plot.SCVAE()], [RunSCVAE()], [runSCVAE()]
+#' @examples
+#' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
+#' model <- fitSCVAE(sim$counts,
+#'   batch = sim$batch, min_genes = 10, max_epochs = 2, n_hidden = 16,
+#'   seed = 1, threads = 1, verbose = FALSE
+#' )
+#' model
+#' head(predict(model))
+#' @export
+fitSCVAE <- function(x,
+                     batch = NULL,
+                     ...,
+                     min_cells = 3,
+                     min_genes = 200,
+                     n_hidden = 128,
+                     n_latent = 10,
+                     likelihood = c("zinb", "nb"),
+                     fc_layer = TRUE,
+                     dropout_rate = 0,
+                     max_epochs = NULL,
+                     batch_size = 128,
+                     train_size = 0.9,
+                     early_stopping = FALSE,
+                     early_stopping_patience = 45,
+                     check_val_every_n_epoch = 1,
+                     lr = 1e-3,
+                     kl_weight = 1,
+                     n_epochs_kl_warmup = NULL,
+                     connections = connectionControl(),
+                     training = trainingControl(),
+                     seed = NULL,
+                     threads = NULL,
+                     device = c("auto", "cpu", "cuda"),
+                     verbose = TRUE) {
+  call <- rlang::current_env()
+  settings <- check_settings(mget(setting_names()), call)
+  counts <- as_counts(x, ..., call = call)
+  model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
+  model$call <- short_call(match.call())
+  model
+}
+
+# The fit itself, for counts and settings that are checked.
+fit_counts <- function(counts, batch, settings, seed, verbose, call) {
+  check_flag(verbose, "verbose", call)
+  batch <- resolve_batch(batch, counts, call)
+  check_batch_size(batch, call = call)
+  batch <- drop_single_batch(batch, verbose)
+  settings$seed <- seed
+  if (verbose) {
+    cli::cli_inform(
+      "Fitting scVAE to {counts$n_cells} cells and {counts$n_genes} genes\\
+       {if (!is.null(batch)) sprintf(' in %d batches', length(batch$names))}."
+    )
+  }
+  started <- Sys.time()
+  progress <- new_progress(verbose, "Training ", fit_progress)
+  on.exit(progress$done())
+  fit <- rust_call(
+    rs_fit(
+      counts$data, counts$gene_names, batch$codes, batch$names, settings, progress$update
+    ),
+    call
+  )
+  progress$done()
+  seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
+  model <- new_scvae(fit, counts, batch, settings, seconds)
+  warn_after_fit(model, fit, batch, call)
+  if (verbose) {
+    cli::cli_inform(c(
+      v = "{fit$epochs} epoch{?s} in {duration_text(seconds)}, final loss \\
+           {format(final_elbo(model)$value, digits = 6)}."
+    ))
+  }
+  model
+}
+
+# One batch is no batch: there is nothing to correct.
+drop_single_batch <- function(batch, verbose) {
+  if (is.null(batch) || length(batch$names) > 1) {
+    return(batch)
+  }
+  if (verbose) {
+    cli::cli_inform(c(i = "All cells are of batch {.val {batch$names}}: fitted without batches."))
+  }
+  NULL
+}
+
+warn_after_fit <- function(model, fit, batch, call) {
+  dropped <- nrow(model$latent) - length(fit$cells)
+  if (dropped > 0) {
+    warn_scvae(
+      c(
+        "{dropped} of {nrow(model$latent)} cells {?has/have} fewer than {.arg min_genes} = \\
+         {model$settings$min_genes} genes and {?is/are} left out.",
+        i = "{cli::qty(dropped)}{?Its/Their} embedding is NA."
+      ),
+      "filtered"
+    )
+    if (!is.null(batch)) {
+      check_batch_size(batch, kept = fit$cells, call = call)
+    }
+  }
+  if (identical(fit$stopped, "interrupted")) {
+    warn_scvae(
+      c(
+        "The training was interrupted after {fit$epochs} epoch{?s}.",
+        i = "The model holds what was learned until then and can be used."
+      ),
+      "interrupted"
+    )
+  }
+  invisible()
+}
+
+new_scvae <- function(fit, counts, batch, settings, seconds) {
+  batch_labels <- batch$names %||% "all"
+  connections <- fit$connections
+  dimnames(connections) <- list(counts$gene_names[fit$genes], batch_labels)
+  structure(
+    list(
+      model = fit$model,
+      latent = spread_rows(fit$latent, fit$cells, counts$cell_names),
+      latent_sd = spread_rows(fit$latent_sd, fit$cells, counts$cell_names),
+      genes = gene_table(counts$gene_names, fit$genes, connections),
+      connections = connections,
+      history = history_table(fit$history),
+      batch_names = batch$names,
+      batch = batch$values,
+      batch_column = batch$column,
+      settings = settings,
+      n_parameters = fit$n_parameters,
+      stopped = fit$stopped,
+      epochs = fit$epochs,
+      best_epoch = fit$best_epoch,
+      seconds = seconds,
+      cell_names = counts$cell_names,
+      call = NULL
+    ),
+    class = "SCVAE"
+  )
+}
+
+# Rows of the kept cells, NA for the others.
+spread_rows <- function(values, kept, cell_names) {
+  out <- matrix(
+    NA_real_, length(cell_names), ncol(values),
+    dimnames = list(cell_names, latent_names(ncol(values)))
+  )
+  out[kept, ] <- values
+  out
+}
+
+latent_names <- function(n) paste0("SCVAE_", seq_len(n))
+
+gene_table <- function(gene_names, kept, connections) {
+  n <- length(gene_names)
+  n_connections <- rep(NA_real_, n)
+  n_connections[kept] <- rowMeans(connections)
+  data.frame(
+    gene = gene_names,
+    kept = seq_len(n) %in% kept,
+    n_connections = n_connections,
+    scscore = scale01(n_connections)
+  )
+}
+
+# To [0, 1]; all 0 where there is no difference.
+scale01 <- function(x) {
+  range <- range(x, na.rm = TRUE)
+  if (range[1] == range[2]) x * 0 else (x - range[1]) / (range[2] - range[1])
+}
+
+history_table <- function(history) {
+  as.data.frame(lapply(history, as.numeric), optional = TRUE)
+}
+
+# The last ELBO: that of the validation if there is one.
+final_elbo <- function(model) {
+  history <- model$history
+  for (kind in c("validation", "train")) {
+    values <- history[[paste0("elbo_", kind)]]
+    values <- values[is.finite(values)]
+    if (length(values) > 0) {
+      return(list(value = values[length(values)], kind = kind))
+    }
+  }
+  list(value = NA_real_, kind = "train")
+}
+
+# The call without data that do.call() put into it.
+short_call <- function(call) {
+  if (!is.language(call[[1]])) {
+    call[[1]] <- as.name("fitSCVAE")
+  }
+  for (i in seq_along(call)[-1]) {
+    argument <- call[[i]]
+    if (!is.language(argument) && utils::object.size(argument) > 1000) {
+      call[[i]] <- as.name(paste0("<", class(argument)[1], ">"))
+    }
+  }
+  call
+}

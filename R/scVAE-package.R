@@ -1,0 +1,28 @@
+#' scVAE: sparsely connected variational autoencoder for single-cell RNA-seq counts
+#'
+#' Start with [fitSCVAE()] for matrices and files, [RunSCVAE()] for Seurat objects and [runSCVAE()]
+#' for SingleCellExperiment objects. [scScore()] scores genes, [transferBatchStyle()] shows all
+#' cells as if they came from one batch.
+#'
+#' @section Options:
+#' * `scVAE.threads`: the number of threads that all functions use unless `threads` is given.
+#'   Without it, all cores that R sees are used, at most as many as the environment variable
+#'   `OMP_THREAD_LIMIT` says, and at most two while `R CMD check` runs.
+#'
+#' @section Conditions:
+#' Every error has the class `scvae_error` and one of `scvae_error_argument` (an argument),
+#' `scvae_error_counts` (the counts, the names or the batches), `scvae_error_file`,
+#' `scvae_error_model` (a damaged model, or one that does not fit the data),
+#' `scvae_error_numerical`, `scvae_error_package` (a suggested package is missing) and
+#' `scvae_error_internal`. Warnings have the class `scvae_warning` and one of
+#' `scvae_warning_filtered`, `scvae_warning_batch`, `scvae_warning_genes` and
+#' `scvae_warning_interrupted`.
+#'
+#' @useDynLib scVAE, .registration = TRUE
+#' @importClassesFrom Matrix dgCMatrix
+#' @importFrom Matrix sparseMatrix t
+#' @importFrom methods as is setGeneric setMethod slot
+#' @importFrom rlang .data
+#' @importFrom stats predict
+#' @keywords internal
+"_PACKAGE"

@@ -1,0 +1,160 @@
+# The settings of a fit: collected, checked, and handed to Rust as one list.
+
+#' How the sparse connections start and change
+#'
+#' Every gene is connected with only some of the hidden units. The connections change while the
+#' model is trained; their total number does not. See the paper's section on the sparsely
+#' connected layer.
+#'
+#' @param alpha_init,alpha_min,alpha_max The fraction of the hidden units that a gene is connected
+#'   with at the start, at least and at most; each above 0 and at most 1, and in this order:
+#'   `alpha_min <= alpha_init <= alpha_max`.
+#' @param n_al,n_pl Genes that gain a connection (the highest loss) and that give one away (the
+#'   lowest loss) in one adjustment, at most, as fractions of all genes.
+#' @param n_pw Genes that lose a connection of very small weight in one adjustment, at most, as a
+#'   fraction of all genes.
+#' @param q_w,v_w A weight is very small when it is below this quantile of all weights and below
+#'   this value.
+#' @param adjust_every Epochs between adjustments; 0: the connections never change.
+#' @param batch_masks With several batches: `"separate"` connections for each batch, as in the
+#'   paper, or `"shared"` by all.
+#' @return A list for the argument `connections` of [fitSCVAE()].
+#' @examples
+#' connectionControl(alpha_init = 0.3)
+#' @export
+connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
+                              n_pl = 0.08, n_pw = 0.02, q_w = 0.001, v_w = 1e-5,
+                              adjust_every = 1, batch_masks = c("separate", "shared")) {
+  call <- rlang::current_env()
+  fraction <- function(x, name, open = character()) {
+    check_number(x, name, min = 0, max = 1, open = open, call = call)
+  }
+  out <- list(
+    alpha_init = fraction(alpha_init, "alpha_init", "min"),
+    alpha_min = fraction(alpha_min, "alpha_min", "min"),
+    alpha_max = fraction(alpha_max, "alpha_max", "min"),
+    n_al = fraction(n_al, "n_al"),
+    n_pl = fraction(n_pl, "n_pl"),
+    n_pw = fraction(n_pw, "n_pw"),
+    q_w = fraction(q_w, "q_w"),
+    v_w = check_number(v_w, "v_w", min = 0, call = call),
+    adjust_every = check_number(adjust_every, "adjust_every", min = 0, whole = TRUE, call = call),
+    batch_masks = check_choice(batch_masks, c("separate", "shared"), "batch_masks", call)
+  )
+  if (!(out$alpha_min <= out$alpha_init && out$alpha_init <= out$alpha_max)) {
+    abort_scvae(
+      c(
+        "{.arg alpha_init} is {alpha_init}, which is not between {.arg alpha_min}, {alpha_min}, \\
+         and {.arg alpha_max}, {alpha_max}.",
+        i = "Choose them so that {.code alpha_min <= alpha_init <= alpha_max}."
+      ),
+      "argument"
+    )
+  }
+  structure(out, class = "scvae_connection_control")
+}
+
+#' Details of the training
+#'
+#' @param eps,weight_decay The optimiser's (Adam's) constant in the denominator and weight decay.
+#' @param beta The weight of the batch modules: the batch effect that is taken away and put back.
+#' @param depth_range Each cell's counts are multiplied by a factor drawn from `1 - depth_range` to
+#'   `1 + depth_range` before the encoder sees them; 0: never.
+#' @param sampling How mini-batches are drawn: `"replacement"`, as in the paper, or `"shuffle"`,
+#'   every cell once per epoch.
+#' @return A list for the argument `training` of [fitSCVAE()].
+#' @examples
+#' trainingControl(sampling = "shuffle")
+#' @export
+trainingControl <- function(eps = 0.01, weight_decay = 1e-6, beta = 1, depth_range = 0.02,
+                            sampling = c("replacement", "shuffle")) {
+  call <- rlang::current_env()
+  out <- list(
+    eps = check_number(eps, "eps", min = 0, open = "min", call = call),
+    weight_decay = check_number(weight_decay, "weight_decay", min = 0, call = call),
+    beta = check_number(beta, "beta", min = 0, call = call),
+    depth_range = check_number(depth_range, "depth_range", 0, 1, open = "max", call = call),
+    sampling = check_choice(sampling, c("replacement", "shuffle"), "sampling", call)
+  )
+  structure(out, class = "scvae_training_control")
+}
+
+# The arguments of fitSCVAE() that are settings.
+setting_names <- function() {
+  setdiff(names(formals(fitSCVAE)), c("x", "batch", "...", "seed", "verbose"))
+}
+
+# The settings from named arguments of any of the package's functions; the rest has the defaults
+# of fitSCVAE(). `also` names arguments that are not settings, for the hint in the error.
+settings_from <- function(args, call, also = character()) {
+  known <- setting_names()
+  given <- if (length(args)) names(args) %||% rep("", length(args))
+  check_known_arguments(given, c(known, also), call)
+  defaults <- lapply(formals(fitSCVAE)[known], eval, envir = topenv())
+  defaults[names(args)] <- args
+  check_settings(defaults, call)
+}
+
+check_settings <- function(s, call) {
+  count <- function(name, min, max = .Machine$integer.max, null_ok = FALSE) {
+    check_number(s[[name]], name, min, max, whole = TRUE, null_ok = null_ok, call = call)
+  }
+  out <- list(
+    min_cells = count("min_cells", 0),
+    min_genes = count("min_genes", 0),
+    n_hidden = count("n_hidden", 2, 65536),
+    n_latent = count("n_latent", 1, 4096),
+    likelihood = check_choice(s$likelihood, c("zinb", "nb"), "likelihood", call),
+    fc_layer = check_flag(s$fc_layer, "fc_layer", call),
+    dropout_rate = check_number(s$dropout_rate, "dropout_rate", 0, 1, open = "max", call = call),
+    max_epochs = count("max_epochs", 1, null_ok = TRUE),
+    batch_size = count("batch_size", 3),
+    train_size = check_number(s$train_size, "train_size", 0, 1, open = "min", call = call),
+    early_stopping = check_flag(s$early_stopping, "early_stopping", call),
+    early_stopping_patience = count("early_stopping_patience", 1),
+    check_val_every_n_epoch = count("check_val_every_n_epoch", 1),
+    lr = check_number(s$lr, "lr", 0, 1, open = "min", call = call),
+    kl_weight = check_number(s$kl_weight, "kl_weight", 0, call = call),
+    n_epochs_kl_warmup = count("n_epochs_kl_warmup", 0, null_ok = TRUE)
+  )
+  if (out$early_stopping && out$train_size == 1) {
+    abort_scvae(
+      c(
+        "{.arg early_stopping} needs cells for validation, but {.arg train_size} is 1.",
+        i = "Choose {.code train_size = 0.9} or {.code early_stopping = FALSE}."
+      ),
+      "argument",
+      call
+    )
+  }
+  out <- c(
+    out,
+    check_control(s$connections, "connections", connectionControl, call),
+    check_control(s$training, "training", trainingControl, call),
+    list(
+      threads = check_threads(s$threads, call),
+      device = check_choice(s$device, c("auto", "cpu", "cuda"), "device", call)
+    )
+  )
+  out[!vapply(out, is.null, logical(1))]
+}
+
+# A control object, or a list of its arguments.
+check_control <- function(x, name, constructor, call) {
+  kind <- sprintf("%sControl", sub("s$", "", name))
+  if (inherits(x, c("scvae_connection_control", "scvae_training_control"))) {
+    right <- names(constructor())
+    if (identical(names(x), right)) {
+      return(unclass(x))
+    }
+  } else if (is.list(x)) {
+    check_known_arguments(names(x) %||% rep("", length(x)), names(formals(constructor)), call)
+    return(unclass(do.call(constructor, x)))
+  }
+  value <- describe(x)
+  abort_scvae(
+    c("{.arg {name}} cannot be {value}.", i = "Give it {.code {kind}()}."),
+    "argument",
+    call
+  )
+}

@@ -1,0 +1,217 @@
+//! Between R's values and ours.
+
+use extendr_api::prelude::*;
+
+use crate::counts::{CountMatrix, CountsView};
+use crate::model::{History, SavedModel, Settings};
+use crate::{Error, Result};
+
+/// An error in the form that the R side understands.
+pub fn to_r(error: Error) -> extendr_api::Error {
+    extendr_api::Error::Other(format!("{}\u{1f}{error}", error.class()))
+}
+
+/// Counts as R holds them: a `dgCMatrix`, genes x cells, or a matrix read from a file.
+pub enum Counts {
+    /// Slots of a `dgCMatrix`; they keep R's memory alive.
+    Dgc {
+        offsets: Robj,
+        genes: Robj,
+        values: Robj,
+        n_genes: usize,
+    },
+    /// What `rs_read_counts` returned.
+    File(ExternalPtr<CountMatrix<'static>>),
+}
+
+impl Counts {
+    pub fn from_r(counts: &Robj) -> Result<Self> {
+        if let Ok(file) = ExternalPtr::<CountMatrix<'static>>::try_from(counts) {
+            return Ok(Counts::File(file));
+        }
+        let slot = |name: &str| {
+            counts
+                .get_attrib(name)
+                .ok_or_else(|| Error::Argument("counts must be a dgCMatrix, genes x cells".into()))
+        };
+        let dim = slot("Dim")?;
+        let n_genes = dim.as_integer_slice().and_then(|d| d.first().copied());
+        Ok(Counts::Dgc {
+            offsets: slot("p")?,
+            genes: slot("i")?,
+            values: slot("x")?,
+            n_genes: n_genes.unwrap_or(0).max(0) as usize,
+        })
+    }
+
+    /// Calls `work` with the matrix, which borrows R's memory.
+    pub fn with<T>(&self, work: impl FnOnce(&CountMatrix) -> Result<T>) -> Result<T> {
+        match self {
+            Counts::File(matrix) => work(matrix),
+            Counts::Dgc {
+                offsets,
+                genes,
+                values,
+                n_genes,
+            } => {
+                let (Some(offsets), Some(genes), Some(values)) = (
+                    offsets.as_integer_slice(),
+                    genes.as_integer_slice(),
+                    values.as_real_slice(),
+                ) else {
+                    return Err(Error::Argument(
+                        "counts must be a dgCMatrix, genes x cells".into(),
+                    ));
+                };
+                work(&CountMatrix::from_dgc(offsets, genes, values, *n_genes)?)
+            }
+        }
+    }
+}
+
+/// Batch codes of all cells, from 0; all 0 without batches.
+pub fn batch_codes(batch: &Robj, n_cells: usize) -> Result<Vec<usize>> {
+    if batch.is_null() {
+        return Ok(vec![0; n_cells]);
+    }
+    let codes = integers(batch, "batch")?;
+    if codes.len() != n_cells || codes.iter().any(|&c| c < 0) {
+        return Err(Error::Argument(format!(
+            "batch must hold one code, 0 or above, for each of the {n_cells} cells; it has {}",
+            codes.len()
+        )));
+    }
+    Ok(codes.iter().map(|&c| c as usize).collect())
+}
+
+/// A view of all cells, genes placed as the model numbers them (from 1, `NA` where it has none).
+pub fn aligned<'a>(
+    matrix: &'a CountMatrix<'a>,
+    gene_position: &[i32],
+    cells: Vec<usize>,
+    n_genes: usize,
+) -> Result<CountsView<'a>> {
+    let positions: Vec<Option<u32>> = gene_position
+        .iter()
+        .map(|&p| (p > 0).then(|| p as u32 - 1))
+        .collect();
+    CountsView::new(matrix, cells, &positions, n_genes)
+}
+
+pub fn integers<'a>(value: &'a Robj, name: &str) -> Result<&'a [i32]> {
+    value
+        .as_integer_slice()
+        .ok_or_else(|| Error::Argument(format!("{name} must be an integer vector")))
+}
+
+/// Numbers from 1, as R counts, to numbers from 0.
+pub fn from_one(numbers: &[i32], n: usize, name: &str) -> Result<Vec<usize>> {
+    numbers
+        .iter()
+        .map(|&i| {
+            if i >= 1 && i as usize <= n {
+                Ok(i as usize - 1)
+            } else {
+                Err(Error::Argument(format!(
+                    "{name} must be between 1 and {n}, not {i}"
+                )))
+            }
+        })
+        .collect()
+}
+
+/// Names, or none for `NULL`.
+pub fn names(value: &Robj) -> Vec<String> {
+    value.as_string_vector().unwrap_or_default()
+}
+
+/// Settings from a named list; what is missing or `NULL` takes its default.
+pub fn settings(list: &List) -> Result<Settings> {
+    let mut fields = serde_json::Map::new();
+    for (name, value) in list.iter() {
+        if !value.is_null() {
+            fields.insert(name.into(), scalar(name, &value)?);
+        }
+    }
+    let settings: Settings = serde_json::from_value(fields.into())
+        .map_err(|e| Error::Argument(format!("settings: {e}")))?;
+    settings.check()?;
+    Ok(settings)
+}
+
+fn scalar(name: &str, value: &Robj) -> Result<serde_json::Value> {
+    if let Some(x) = value.as_bool() {
+        return Ok(x.into());
+    }
+    if let Some(x) = value.as_str() {
+        return Ok(x.into());
+    }
+    match value
+        .as_real()
+        .or_else(|| value.as_integer().map(f64::from))
+    {
+        // Whole numbers serve counts as well as reals.
+        Some(x) if x.fract() == 0.0 && (0.0..9e15).contains(&x) => Ok((x as u64).into()),
+        Some(x) if x.is_finite() => Ok(x.into()),
+        _ => Err(Error::Argument(format!(
+            "{name} must be a single number, string or TRUE/FALSE"
+        ))),
+    }
+}
+
+/// A model from its saved bytes.
+pub fn model(bytes: &Robj) -> Result<SavedModel> {
+    let bytes = bytes
+        .as_raw_slice()
+        .ok_or_else(|| Error::Model("the model must be a raw vector".into()))?;
+    SavedModel::from_bytes(bytes)
+}
+
+pub fn matrix(values: &ndarray::Array2<f64>) -> Robj {
+    let (rows, columns) = values.dim();
+    RMatrix::new_matrix(rows, columns, |r, c| values[[r, c]]).into()
+}
+
+/// Connections, genes x batches.
+pub fn connections(saved: &SavedModel) -> Robj {
+    let of_batch = saved.connections();
+    RMatrix::new_matrix(saved.gene_names.len(), of_batch.len(), |g, b| {
+        of_batch[b][g] as i32
+    })
+    .into()
+}
+
+/// The history as a list of equally long vectors.
+pub fn history(history: &History) -> List {
+    let column = |f: &dyn Fn(&crate::model::EpochRecord) -> f64| -> Vec<f64> {
+        history.epochs.iter().map(f).collect()
+    };
+    let or_na = |x: Option<f64>| x.unwrap_or_else(|| f64::na());
+    list!(
+        epoch = column(&|r| r.epoch as f64),
+        elbo_train = column(&|r| r.elbo_train),
+        reconstruction_loss_train = column(&|r| r.reconstruction_loss_train),
+        kl_local_train = column(&|r| r.kl_local_train),
+        kl_weight = column(&|r| r.kl_weight),
+        elbo_validation = column(&|r| or_na(r.elbo_validation)),
+        reconstruction_loss_validation = column(&|r| or_na(r.reconstruction_loss_validation)),
+        kl_local_validation = column(&|r| or_na(r.kl_local_validation)),
+        connections_changed = column(&|r| r.connections_changed as f64),
+        seconds = column(&|r| r.seconds)
+    )
+}
+
+/// The word by which R knows how training ended.
+pub fn stopped(history: &History) -> &'static str {
+    use crate::model::Stopped;
+    match history.stopped {
+        Stopped::Completed => "completed",
+        Stopped::EarlyStopping => "early_stopping",
+        Stopped::Interrupted => "interrupted",
+    }
+}
+
+/// Indices as R counts.
+pub fn one_based(indices: &[usize]) -> Vec<i32> {
+    indices.iter().map(|&i| i as i32 + 1).collect()
+}

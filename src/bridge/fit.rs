@@ -1,0 +1,162 @@
+//! Training and scoring.
+
+use extendr_api::prelude::*;
+
+use super::convert::{self, to_r, Counts};
+use super::run::{off_thread, FitMonitor};
+use crate::counts::filter;
+use crate::model::{SavedModel, Settings};
+use crate::results::{embed, repeat_fits, Embedding, Repeats};
+use crate::training::{check_batch_sizes, train};
+use crate::Result;
+
+struct Fit {
+    saved: SavedModel,
+    bytes: Vec<u8>,
+    embedding: Embedding,
+    cells: Vec<usize>,
+    genes: Vec<usize>,
+}
+
+/// Trains a model and embeds its cells.
+/// @noRd
+#[extendr]
+pub fn rs_fit(
+    counts: Robj,
+    gene_names: Robj,
+    batch: Robj,
+    batch_names: Robj,
+    settings: List,
+    progress: Robj,
+) -> extendr_api::Result<List> {
+    let fit = fit(
+        &counts,
+        &gene_names,
+        &batch,
+        &batch_names,
+        &settings,
+        &progress,
+    )
+    .map_err(to_r)?;
+    let history = &fit.saved.history;
+    Ok(list!(
+        model = Raw::from_bytes(&fit.bytes),
+        cells = convert::one_based(&fit.cells),
+        genes = convert::one_based(&fit.genes),
+        latent = convert::matrix(&fit.embedding.mean),
+        latent_sd = convert::matrix(&fit.embedding.sd),
+        connections = convert::connections(&fit.saved),
+        history = convert::history(history),
+        n_parameters = fit.saved.model.n_parameters() as f64,
+        stopped = convert::stopped(history),
+        epochs = history.epochs.len() as i32,
+        best_epoch = history.best_epoch.map(|e| e as i32)
+    ))
+}
+
+fn fit(
+    counts: &Robj,
+    gene_names: &Robj,
+    batch: &Robj,
+    batch_names: &Robj,
+    settings: &List,
+    progress: &Robj,
+) -> Result<Fit> {
+    let settings = convert::settings(settings)?;
+    let gene_names = convert::names(gene_names);
+    let batch_names = convert::names(batch_names);
+    let n_batches = batch_names.len().max(1);
+    Counts::from_r(counts)?.with(|matrix| {
+        let codes = convert::batch_codes(batch, matrix.n_cells())?;
+        off_thread(settings.threads, progress, |reporter| {
+            let view = filter(matrix, settings.min_cells, settings.min_genes)?;
+            let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
+            check_batch_sizes(&codes, &batch_names)?;
+            let monitor = FitMonitor {
+                reporter,
+                fit: 0,
+                n_fits: 1,
+            };
+            let trained = train(&view, &codes, n_batches, &settings, &monitor)?;
+            let genes = view.genes();
+            let saved = SavedModel {
+                model: trained.model,
+                gene_names: genes
+                    .iter()
+                    .filter_map(|&g| gene_names.get(g).cloned())
+                    .collect(),
+                batch_names: batch_names.clone(),
+                history: trained.history,
+            };
+            Ok(Fit {
+                bytes: saved.to_bytes()?,
+                embedding: embed(&saved.model, &view, &codes)?,
+                cells: view.cells().to_vec(),
+                genes,
+                saved,
+            })
+        })
+    })
+}
+
+/// Counts each gene's connections over repeated fits.
+/// @noRd
+#[extendr]
+pub fn rs_score(
+    counts: Robj,
+    batch: Robj,
+    batch_names: Robj,
+    settings: List,
+    n_repeats: i32,
+    progress: Robj,
+) -> extendr_api::Result<List> {
+    let settings = convert::settings(&settings).map_err(to_r)?;
+    let (genes, repeats) = score(
+        &counts,
+        &batch,
+        &batch_names,
+        &settings,
+        n_repeats,
+        &progress,
+    )
+    .map_err(to_r)?;
+    Ok(list!(
+        genes = convert::one_based(&genes),
+        connections = convert::matrix(&repeats.connections),
+        completed = repeats.connections.ncols() as i32
+    ))
+}
+
+fn score(
+    counts: &Robj,
+    batch: &Robj,
+    batch_names: &Robj,
+    settings: &Settings,
+    n_repeats: i32,
+    progress: &Robj,
+) -> Result<(Vec<usize>, Repeats)> {
+    let batch_names = convert::names(batch_names);
+    let n_batches = batch_names.len().max(1);
+    let n_fits = n_repeats.max(1) as usize;
+    Counts::from_r(counts)?.with(|matrix| {
+        let codes = convert::batch_codes(batch, matrix.n_cells())?;
+        off_thread(settings.threads, progress, |reporter| {
+            let view = filter(matrix, settings.min_cells, settings.min_genes)?;
+            let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
+            check_batch_sizes(&codes, &batch_names)?;
+            let monitor = |fit| FitMonitor {
+                reporter,
+                fit,
+                n_fits,
+            };
+            let repeats = repeat_fits(&view, &codes, n_batches, settings, n_fits, monitor)?;
+            Ok((view.genes(), repeats))
+        })
+    })
+}
+
+extendr_module! {
+    mod fit;
+    fn rs_fit;
+    fn rs_score;
+}

@@ -1,0 +1,40 @@
+//! The door to R: converts what R gives, runs the work where R can interrupt it, and reports. Nothing is computed here.
+//!
+//! Every function fails with a message of the form `<condition class>\u{1f}<text>`, which the R side signals as a
+//! classed condition.
+
+mod convert;
+mod files;
+mod fit;
+mod run;
+mod trained;
+
+use extendr_api::prelude::*;
+
+/// Version of the crate and the optional parts it was built with.
+/// @noRd
+#[extendr]
+fn rs_version() -> List {
+    let features: Vec<&str> = if cfg!(feature = "cuda") {
+        vec!["cuda"]
+    } else {
+        vec![]
+    };
+    list!(version = env!("CARGO_PKG_VERSION"), features = features)
+}
+
+/// Devices that models can be trained on here.
+/// @noRd
+#[extendr]
+fn rs_devices() -> Vec<String> {
+    crate::training::devices()
+}
+
+extendr_module! {
+    mod scvae;
+    fn rs_version;
+    fn rs_devices;
+    use files;
+    use fit;
+    use trained;
+}

@@ -1,0 +1,161 @@
+//! Use of trained models.
+
+use extendr_api::prelude::*;
+
+use super::convert::{self, to_r, Counts};
+use super::run::off_thread;
+use crate::model::SavedModel;
+use crate::results::{embed, reconstruct, Output, Reconstruction};
+use crate::{Error, Result};
+
+/// Embeds cells of known batches.
+/// @noRd
+#[extendr]
+pub fn rs_embed(
+    model: Robj,
+    counts: Robj,
+    gene_position: Robj,
+    batch: Robj,
+    threads: i32,
+) -> extendr_api::Result<List> {
+    let embedded = || -> Result<_> {
+        let saved = convert::model(&model)?;
+        let positions = convert::integers(&gene_position, "gene_position")?;
+        Counts::from_r(&counts)?.with(|matrix| {
+            let codes = convert::batch_codes(&batch, matrix.n_cells())?;
+            let all = (0..matrix.n_cells()).collect();
+            let view = convert::aligned(matrix, positions, all, saved.gene_names.len())?;
+            off_thread(threads.max(1) as usize, &().into(), |_| {
+                embed(&saved.model, &view, &codes)
+            })
+        })
+    };
+    let embedding = embedded().map_err(to_r)?;
+    Ok(list!(
+        mean = convert::matrix(&embedding.mean),
+        sd = convert::matrix(&embedding.sd)
+    ))
+}
+
+/// Reconstructs chosen genes of chosen cells.
+/// @noRd
+#[extendr]
+#[allow(clippy::too_many_arguments)]
+pub fn rs_reconstruct(
+    model: Robj,
+    counts: Robj,
+    gene_position: Robj,
+    cells: Robj,
+    genes: Robj,
+    batch: Robj,
+    decode_batch: Option<i32>,
+    library: Option<f64>,
+    what: &str,
+    threads: i32,
+) -> extendr_api::Result<Robj> {
+    let reconstructed = || -> Result<_> {
+        let saved = convert::model(&model)?;
+        let positions = convert::integers(&gene_position, "gene_position")?;
+        let genes = convert::from_one(
+            convert::integers(&genes, "genes")?,
+            saved.gene_names.len(),
+            "genes",
+        )?;
+        let style = decode_batch.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+        let output = output(what)?;
+        Counts::from_r(&counts)?.with(|matrix| {
+            let cells = convert::from_one(
+                convert::integers(&cells, "cells")?,
+                matrix.n_cells(),
+                "cells",
+            )?;
+            let codes = convert::batch_codes(&batch, matrix.n_cells())?;
+            let codes: Vec<usize> = cells.iter().map(|&c| codes[c]).collect();
+            let view = convert::aligned(matrix, positions, cells, saved.gene_names.len())?;
+            let how = Reconstruction {
+                genes: &genes,
+                batch: &codes,
+                style,
+                library,
+                output,
+            };
+            off_thread(threads.max(1) as usize, &().into(), |_| {
+                reconstruct(&saved.model, &view, &how)
+            })
+        })
+    };
+    Ok(convert::matrix(&reconstructed().map_err(to_r)?))
+}
+
+fn output(what: &str) -> Result<Output> {
+    match what {
+        "px_rate" => Ok(Output::Rate),
+        "px_scale" => Ok(Output::Scale),
+        "px_dropout" => Ok(Output::Dropout),
+        other => Err(Error::Argument(format!(
+            "what must be px_rate, px_scale or px_dropout, not {other}"
+        ))),
+    }
+}
+
+/// What a saved model says of itself.
+/// @noRd
+#[extendr]
+pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
+    let saved = convert::model(&model).map_err(to_r)?;
+    let log_theta = saved
+        .model
+        .decoder
+        .log_theta
+        .to_vec1::<f32>()
+        .map_err(|e| to_r(e.into()))?;
+    let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
+    let batch_names: Robj = match saved.batch_names.as_slice() {
+        [] => ().into(),
+        names => names.into(),
+    };
+    Ok(list!(
+        version = SavedModel::version(),
+        gene_names = &saved.gene_names,
+        batch_names = batch_names,
+        settings = settings_list(&saved)?,
+        n_parameters = saved.model.n_parameters() as f64,
+        px_r = px_r,
+        connections = convert::connections(&saved),
+        history = convert::history(&saved.history),
+        stopped = convert::stopped(&saved.history),
+        epochs = saved.history.epochs.len() as i32,
+        best_epoch = saved.history.best_epoch.map(|e| e as i32)
+    ))
+}
+
+fn settings_list(saved: &SavedModel) -> extendr_api::Result<List> {
+    let value = serde_json::to_value(&saved.model.settings)
+        .map_err(|e| to_r(Error::Model(e.to_string())))?;
+    let fields = value.as_object().cloned().unwrap_or_default();
+    let pairs = fields.iter().map(|(name, value)| {
+        let value: Robj = match value {
+            serde_json::Value::Bool(x) => (*x).into(),
+            serde_json::Value::Number(x) => x.as_f64().into(),
+            serde_json::Value::String(x) => x.as_str().into(),
+            _ => ().into(),
+        };
+        (name.as_str(), value)
+    });
+    Ok(List::from_pairs(pairs))
+}
+
+/// Fails when bytes are not a usable model.
+/// @noRd
+#[extendr]
+pub fn rs_check_model(model: Robj) -> extendr_api::Result<()> {
+    convert::model(&model).map(|_| ()).map_err(to_r)
+}
+
+extendr_module! {
+    mod trained;
+    fn rs_embed;
+    fn rs_reconstruct;
+    fn rs_model_info;
+    fn rs_check_model;
+}

@@ -1,0 +1,56 @@
+//! The batchified module: one small sub-module per batch, added to what passes through (paper, section 2.3).
+
+use std::ops::Range;
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+
+use super::Dense;
+use crate::sampling::Streams;
+
+/// `BM(x) = x + beta * g_b(x)`, `g_b` a fully connected layer with TanhShrink, chosen by each cell's batch.
+#[derive(Debug, Clone)]
+pub struct BatchModule {
+    /// One layer per batch.
+    pub sub_modules: Vec<Dense>,
+    /// Weight of the correction.
+    pub beta: f64,
+}
+
+impl BatchModule {
+    /// One sub-module per batch; their streams are `layer`, `layer + 1`, and so on.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn new(
+        n_hidden: usize,
+        n_batches: usize,
+        beta: f64,
+        streams: Streams,
+        layer: u32,
+        device: &Device,
+    ) -> CandleResult<Self> {
+        let sub_modules = (0..n_batches)
+            .map(|b| Dense::new(n_hidden, n_hidden, streams, layer + b as u32, device))
+            .collect::<CandleResult<_>>()?;
+        Ok(BatchModule { sub_modules, beta })
+    }
+
+    /// Corrects cells x hidden units; `segments` are the rows of each batch, in order and without gaps.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn forward(&self, x: &Tensor, segments: &[Range<usize>]) -> CandleResult<Tensor> {
+        let mut parts = Vec::with_capacity(segments.len());
+        for (sub_module, rows) in self.sub_modules.iter().zip(segments) {
+            if !rows.is_empty() {
+                let part = x.narrow(0, rows.start, rows.len())?;
+                parts.push(tanh_shrink(&sub_module.forward(&part)?)?);
+            }
+        }
+        x + (Tensor::cat(&parts, 0)? * self.beta)?
+    }
+}
+
+fn tanh_shrink(x: &Tensor) -> CandleResult<Tensor> {
+    x - x.tanh()?
+}

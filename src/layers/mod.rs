@@ -1,0 +1,17 @@
+//! Layers: sparsely connected (mask, adjustment, compact form, operation), batchified, fully connected, normalising.
+
+mod adjustment;
+mod batch_module;
+mod dense;
+mod mask;
+mod norm;
+mod sparse;
+mod wiring;
+
+pub use adjustment::{adjust, AdjustmentCounts, AdjustmentRules};
+pub use batch_module::BatchModule;
+pub use dense::Dense;
+pub use mask::ConnectionMask;
+pub use norm::BatchNorm;
+pub use sparse::{sparse_decode, sparse_encode};
+pub use wiring::{inherit, unwire, wire, StartingWeights};

@@ -1,0 +1,30 @@
+//! The model: encoder, decoder, the two joined, its settings and its saved form.
+
+mod decoder;
+mod encoder;
+mod history;
+mod mode;
+mod saved;
+mod settings;
+mod vae;
+
+pub use decoder::{CountParameters, Decoder, SparseHead};
+pub use encoder::{Encoder, Posterior};
+pub use history::{EpochRecord, History, Stopped};
+pub use mode::Mode;
+pub use saved::SavedModel;
+pub use settings::{BatchMasks, Settings};
+pub use vae::{Loss, Rewired, Vae};
+
+/// Streams of starting weights, one per layer. Modules with one layer per batch count on from theirs.
+mod layer_ids {
+    pub const ENCODER_SPARSE: u32 = 1;
+    pub const ENCODER_FC: u32 = 2;
+    pub const LATENT_MEAN: u32 = 3;
+    pub const LATENT_VARIANCE: u32 = 4;
+    pub const DECODER_FC: u32 = 5;
+    pub const SCALE: u32 = 6;
+    pub const DROPOUT: u32 = 7;
+    pub const ENCODER_BATCH: u32 = 1 << 16;
+    pub const DECODER_BATCH: u32 = 1 << 17;
+}

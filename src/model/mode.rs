@@ -1,0 +1,49 @@
+//! What differs between training and use: normalisation statistics and dropout.
+
+use candle_core::{Result as CandleResult, Tensor};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::layers::BatchNorm;
+
+/// How layers behave in a pass.
+pub enum Mode<'a> {
+    /// Statistics of the mini-batch, hidden units silenced at random.
+    Train {
+        /// Share of the hidden units that are silenced.
+        dropout_rate: f64,
+        /// Where the randomness comes from.
+        rng: &'a mut ChaCha8Rng,
+    },
+    /// Running statistics, nothing random.
+    Evaluate,
+}
+
+impl Mode<'_> {
+    pub(super) fn normalise(&self, norm: &mut BatchNorm, x: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Mode::Train { .. } => norm.train(x),
+            Mode::Evaluate => norm.apply(x),
+        }
+    }
+
+    pub(super) fn dropout(&mut self, x: &Tensor) -> CandleResult<Tensor> {
+        let Mode::Train { dropout_rate, rng } = self else {
+            return Ok(x.clone());
+        };
+        if *dropout_rate == 0.0 {
+            return Ok(x.clone());
+        }
+        let kept = (1.0 / (1.0 - *dropout_rate)) as f32;
+        let factors: Vec<f32> = (0..x.elem_count())
+            .map(|_| {
+                if rng.random::<f64>() < *dropout_rate {
+                    0.0
+                } else {
+                    kept
+                }
+            })
+            .collect();
+        x * Tensor::from_vec(factors, x.shape(), x.device())?
+    }
+}

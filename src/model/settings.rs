@@ -1,0 +1,319 @@
+//! Everything a user can set, with its default and its range.
+
+use serde::{Deserialize, Serialize};
+
+use crate::layers::AdjustmentRules;
+use crate::likelihood::Likelihood;
+use crate::sampling::Sampling;
+use crate::{Error, Result};
+
+/// Whether batches have masks of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchMasks {
+    /// One mask per batch on shared weights, each adjusted from its batch's cells (paper, appendix A.2.2). All start
+    /// equal.
+    Separate,
+    /// One mask for all batches.
+    Shared,
+}
+
+/// Settings of the model and of its training. Absent values take the defaults below.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Genes detected in fewer cells are dropped.
+    pub min_cells: usize,
+    /// Cells with fewer detected genes are dropped.
+    pub min_genes: usize,
+    /// Hidden units.
+    pub n_hidden: usize,
+    /// Latent dimensions.
+    pub n_latent: usize,
+    /// Distribution of the counts.
+    pub likelihood: Likelihood,
+    /// Whether a fully connected layer follows the encoder's sparsely connected one.
+    pub fc_layer: bool,
+    /// Share of hidden units silenced at random in training, in the encoder.
+    pub dropout_rate: f64,
+    /// See [`AdjustmentRules::alpha_init`].
+    pub alpha_init: f64,
+    /// See [`AdjustmentRules::alpha_min`].
+    pub alpha_min: f64,
+    /// See [`AdjustmentRules::alpha_max`].
+    pub alpha_max: f64,
+    /// See [`AdjustmentRules::n_al`].
+    pub n_al: f64,
+    /// See [`AdjustmentRules::n_pl`].
+    pub n_pl: f64,
+    /// See [`AdjustmentRules::n_pw`].
+    pub n_pw: f64,
+    /// See [`AdjustmentRules::q_w`].
+    pub q_w: f64,
+    /// See [`AdjustmentRules::v_w`].
+    pub v_w: f64,
+    /// Epochs between two adjustments of the connections; 0 = never.
+    pub adjust_every: usize,
+    /// Masks per batch or one for all.
+    pub batch_masks: BatchMasks,
+    /// Weight of the batchified modules' correction.
+    pub beta: f64,
+    /// Depth factors are uniform in `1 - depth_range ..= 1 + depth_range`.
+    pub depth_range: f64,
+    /// How cells are drawn.
+    pub sampling: Sampling,
+    /// Epochs; `None` chooses by the number of cells, see [`Settings::epochs`].
+    pub max_epochs: Option<usize>,
+    /// Cells of a mini-batch.
+    pub batch_size: usize,
+    /// Share of the cells that train; the others validate.
+    pub train_size: f64,
+    /// Whether to stop when the validation loss stops falling, and to return the best model.
+    pub early_stopping: bool,
+    /// Checks without progress after which to stop.
+    pub early_stopping_patience: usize,
+    /// Epochs between two looks at the validation cells.
+    pub check_val_every_n_epoch: usize,
+    /// Adam's learning rate.
+    pub lr: f64,
+    /// Adam's epsilon.
+    pub eps: f64,
+    /// Weight decay (L2, inside Adam as in torch's `Adam`).
+    pub weight_decay: f64,
+    /// Weight of the KL term after its warm-up.
+    pub kl_weight: f64,
+    /// Epochs over which that weight rises from 0; `None` = see [`Settings::kl_warmup`].
+    pub n_epochs_kl_warmup: Option<usize>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Threads to use.
+    pub threads: usize,
+    /// `cpu`, `cuda` or `auto`.
+    pub device: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let rules = AdjustmentRules::default();
+        Settings {
+            min_cells: 3,
+            min_genes: 200,
+            n_hidden: 128,
+            n_latent: 10,
+            likelihood: Likelihood::Zinb,
+            fc_layer: true,
+            dropout_rate: 0.0,
+            alpha_init: rules.alpha_init,
+            alpha_min: rules.alpha_min,
+            alpha_max: rules.alpha_max,
+            n_al: rules.n_al,
+            n_pl: rules.n_pl,
+            n_pw: rules.n_pw,
+            q_w: rules.q_w,
+            v_w: rules.v_w,
+            adjust_every: 1,
+            batch_masks: BatchMasks::Separate,
+            beta: 1.0,
+            depth_range: 0.02,
+            sampling: Sampling::Replacement,
+            max_epochs: None,
+            batch_size: 128,
+            train_size: 0.9,
+            early_stopping: false,
+            early_stopping_patience: 45,
+            check_val_every_n_epoch: 1,
+            lr: 1e-3,
+            eps: 0.01,
+            weight_decay: 1e-6,
+            kl_weight: 1.0,
+            n_epochs_kl_warmup: None,
+            seed: 0,
+            threads: 1,
+            device: "auto".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// The constants of the connection adjustment.
+    pub fn adjustment_rules(&self) -> AdjustmentRules {
+        AdjustmentRules {
+            alpha_init: self.alpha_init,
+            alpha_min: self.alpha_min,
+            alpha_max: self.alpha_max,
+            n_al: self.n_al,
+            n_pl: self.n_pl,
+            n_pw: self.n_pw,
+            q_w: self.q_w,
+            v_w: self.v_w,
+        }
+    }
+
+    /// Epochs to train for `n_train` cells: as given, or chosen by the number of cells.
+    pub fn epochs(&self, n_train: usize) -> usize {
+        self.max_epochs.unwrap_or_else(|| {
+            let _ = n_train;
+            100
+        })
+    }
+
+    /// Epochs of the KL term's warm-up when training takes `epochs`.
+    pub fn kl_warmup(&self, epochs: usize) -> usize {
+        self.n_epochs_kl_warmup.unwrap_or(epochs)
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the first setting out of range, its value and the range.
+    pub fn check(&self) -> Result<()> {
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        let rules: [(&str, bool, String, &str); 22] = [
+            (
+                "n_hidden",
+                (1..=4096).contains(&self.n_hidden),
+                self.n_hidden.to_string(),
+                "between 1 and 4096",
+            ),
+            (
+                "n_latent",
+                (1..=1024).contains(&self.n_latent),
+                self.n_latent.to_string(),
+                "between 1 and 1024",
+            ),
+            (
+                "dropout_rate",
+                (0.0..1.0).contains(&self.dropout_rate),
+                self.dropout_rate.to_string(),
+                "at least 0 and below 1",
+            ),
+            (
+                "alpha_min",
+                self.alpha_min > 0.0 && self.alpha_min <= self.alpha_init,
+                self.alpha_min.to_string(),
+                "above 0 and at most alpha_init",
+            ),
+            (
+                "alpha_init",
+                self.alpha_init <= self.alpha_max,
+                self.alpha_init.to_string(),
+                "at most alpha_max",
+            ),
+            (
+                "alpha_max",
+                self.alpha_max <= 1.0,
+                self.alpha_max.to_string(),
+                "at most 1",
+            ),
+            (
+                "n_al",
+                share(self.n_al),
+                self.n_al.to_string(),
+                "a share of the genes, between 0 and 1",
+            ),
+            (
+                "n_pl",
+                share(self.n_pl),
+                self.n_pl.to_string(),
+                "a share of the genes, between 0 and 1",
+            ),
+            (
+                "n_pw",
+                share(self.n_pw),
+                self.n_pw.to_string(),
+                "a share of the genes, between 0 and 1",
+            ),
+            (
+                "q_w",
+                share(self.q_w),
+                self.q_w.to_string(),
+                "between 0 and 1",
+            ),
+            (
+                "v_w",
+                self.v_w >= 0.0 && self.v_w.is_finite(),
+                self.v_w.to_string(),
+                "0 or above",
+            ),
+            (
+                "beta",
+                self.beta.is_finite(),
+                self.beta.to_string(),
+                "a finite number",
+            ),
+            (
+                "depth_range",
+                (0.0..1.0).contains(&self.depth_range),
+                self.depth_range.to_string(),
+                "at least 0 and below 1",
+            ),
+            (
+                "max_epochs",
+                self.max_epochs != Some(0),
+                "0".into(),
+                "1 or more",
+            ),
+            (
+                "batch_size",
+                self.batch_size >= 2,
+                self.batch_size.to_string(),
+                "2 or more",
+            ),
+            (
+                "train_size",
+                self.train_size > 0.0 && self.train_size <= 1.0,
+                self.train_size.to_string(),
+                "above 0 and at most 1",
+            ),
+            (
+                "early_stopping_patience",
+                self.early_stopping_patience > 0,
+                "0".into(),
+                "1 or more",
+            ),
+            (
+                "check_val_every_n_epoch",
+                self.check_val_every_n_epoch > 0,
+                "0".into(),
+                "1 or more",
+            ),
+            (
+                "lr",
+                self.lr > 0.0 && self.lr.is_finite(),
+                self.lr.to_string(),
+                "above 0",
+            ),
+            (
+                "eps",
+                self.eps > 0.0 && self.eps.is_finite(),
+                self.eps.to_string(),
+                "above 0",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+                self.weight_decay.to_string(),
+                "0 or above",
+            ),
+            (
+                "kl_weight",
+                self.kl_weight >= 0.0 && self.kl_weight.is_finite(),
+                self.kl_weight.to_string(),
+                "0 or above",
+            ),
+        ];
+        for (name, holds, value, range) in rules {
+            if !holds {
+                return Err(Error::Argument(format!(
+                    "{name} must be {range}, not {value}"
+                )));
+            }
+        }
+        if self.early_stopping && self.train_size >= 1.0 {
+            return Err(Error::Argument(
+                "early_stopping needs validation cells: give a train_size below 1".into(),
+            ));
+        }
+        Ok(())
+    }
+}

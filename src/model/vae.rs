@@ -1,0 +1,315 @@
+//! The whole model: masks, encoder, decoder, and the loss of a mini-batch.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Result as CandleResult, Tensor, Var};
+
+use super::decoder::CountParameters;
+use super::encoder::Posterior;
+use super::{BatchMasks, Decoder, Encoder, Mode, Settings};
+use crate::kernels::Wiring;
+use crate::layers::{inherit, unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense};
+use crate::likelihood::count_loss;
+use crate::sampling::{MiniBatch, Purpose, Streams};
+use crate::{Error, Result};
+
+/// The sparsely connected variational autoencoder.
+#[derive(Debug, Clone)]
+pub struct Vae {
+    /// Its settings.
+    pub settings: Settings,
+    /// Number of batches; one when there are none.
+    pub n_batches: usize,
+    /// Connections of the encoder's first layer and, mirrored, of the decoder's last.
+    pub wiring: Arc<Wiring>,
+    /// q(z | x).
+    pub encoder: Encoder,
+    /// p(x | z).
+    pub decoder: Decoder,
+}
+
+/// The parts of a mini-batch's loss.
+pub struct Loss {
+    /// Negative log-likelihood, mean over cells of the sum over genes; a scalar.
+    pub reconstruction: Tensor,
+    /// KL divergence, mean over cells; a scalar.
+    pub kl: Tensor,
+    /// Per batch and gene, the sum over the batch's cells of the squared error; empty outside training.
+    pub squared_error: Vec<Vec<f32>>,
+}
+
+/// How the weights of a sparsely connected layer moved when its connections changed.
+pub struct Rewired {
+    /// The parameter before.
+    pub name: String,
+    /// For each new weight, the old one it continues.
+    pub from: Vec<Option<u32>>,
+}
+
+impl Vae {
+    /// A model with fresh weights and random connections. `log_frequency`: each gene's log share of all counts.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn new(
+        settings: &Settings,
+        n_batches: usize,
+        log_frequency: Vec<f32>,
+        device: &Device,
+    ) -> Result<Self> {
+        let streams = Streams::new(settings.seed);
+        let mask = ConnectionMask::random(
+            log_frequency.len(),
+            settings.n_hidden,
+            settings.adjustment_rules().n_init(settings.n_hidden),
+            &mut streams.stream(Purpose::Connections, 0),
+        );
+        let n_masks = match settings.batch_masks {
+            BatchMasks::Separate => n_batches,
+            BatchMasks::Shared => 1,
+        };
+        let wiring = wire(&vec![mask; n_masks]);
+        let weights = Encoder::starting_weights(streams, &wiring).all(&wiring);
+        Ok(Vae {
+            encoder: Encoder::new(settings, n_batches, weights, streams, device)?,
+            decoder: Decoder::new(settings, n_batches, &wiring, log_frequency, streams, device)?,
+            settings: settings.clone(),
+            n_batches,
+            wiring: Arc::new(wiring),
+        })
+    }
+
+    /// Number of genes.
+    pub fn n_genes(&self) -> usize {
+        self.wiring.n_genes()
+    }
+
+    /// The masks, one per batch or one for all.
+    pub fn masks(&self) -> Vec<ConnectionMask> {
+        unwire(&self.wiring)
+    }
+
+    /// q(z | x) of a mini-batch.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn encode(&mut self, minibatch: &MiniBatch, mode: &mut Mode) -> CandleResult<Posterior> {
+        self.encoder.forward(minibatch, &self.wiring, mode)
+    }
+
+    /// Parameters of the counts, given latent values.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn decode(
+        &mut self,
+        z: &Tensor,
+        segments: &Arc<Vec<Range<usize>>>,
+        mode: &mut Mode,
+    ) -> CandleResult<CountParameters> {
+        self.decoder.forward(z, segments, &self.wiring, mode)
+    }
+
+    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn loss(&mut self, minibatch: &MiniBatch, noise: &Tensor, mode: &mut Mode) -> Result<Loss> {
+        let gradients = matches!(mode, Mode::Train { .. });
+        let posterior = self.encode(minibatch, mode)?;
+        let z = posterior.draw(noise)?;
+        let px = self.decode(&z, &minibatch.segments, mode)?;
+        let scored = count_loss(
+            &px.scale,
+            px.dropout.as_ref(),
+            self.decoder.log_theta.as_tensor(),
+            minibatch.counts.clone(),
+            minibatch.log_library.to_vec(),
+            minibatch.segments.to_vec(),
+            gradients,
+        )?;
+        Ok(Loss {
+            reconstruction: scored.loss,
+            kl: posterior.kl()?.mean(0)?,
+            squared_error: scored.squared_error,
+        })
+    }
+
+    /// Puts other connections in place. Weights of connections that stay are kept, the others start afresh.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn rewire(&mut self, masks: &[ConnectionMask]) -> Result<Vec<Rewired>> {
+        let wiring = wire(masks);
+        let from = inherit(&self.wiring, &wiring);
+        let streams = Streams::new(self.settings.seed);
+        let [scale, dropout] = Decoder::starting_weights(streams, &wiring);
+        let mut layers = vec![
+            (
+                ENCODER_WEIGHTS,
+                &mut self.encoder.weights,
+                Encoder::starting_weights(streams, &wiring),
+            ),
+            (SCALE_WEIGHTS, &mut self.decoder.scale.weights, scale),
+        ];
+        if let Some(head) = &mut self.decoder.dropout {
+            layers.push((DROPOUT_WEIGHTS, &mut head.weights, dropout));
+        }
+        let mut rewired = Vec::with_capacity(layers.len());
+        for (name, var, start) in layers {
+            let weights = start.inherit(&var.to_vec1::<f32>()?, &from, &wiring);
+            *var = Var::from_vec(weights, wiring.n_slots(), var.device())?;
+            rewired.push(Rewired {
+                name: name.into(),
+                from: from.clone(),
+            });
+        }
+        self.wiring = Arc::new(wiring);
+        Ok(rewired)
+    }
+
+    /// Every trainable parameter with its name, in a fixed order.
+    pub fn parameters(&self) -> Vec<(String, Var)> {
+        let mut handles = self.clone();
+        let parts = handles.parts().into_iter();
+        parts
+            .filter_map(|(name, part)| match part {
+                Part::Parameter(var) => Some((name, var.clone())),
+                Part::Statistic(_) => None,
+            })
+            .collect()
+    }
+
+    /// Number of effective parameters: weights of existing connections, all heads, normalisation and biases.
+    pub fn n_parameters(&self) -> usize {
+        self.parameters().iter().map(|(_, v)| v.elem_count()).sum()
+    }
+
+    /// Copies of every tensor that the model is made of, trainable or not, in a fixed order.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut handles = self.clone();
+        let parts = handles.parts().into_iter();
+        parts
+            .map(|(name, part)| {
+                let tensor = match part {
+                    Part::Parameter(var) => var.as_tensor().copy()?,
+                    Part::Statistic(tensor) => tensor.copy()?,
+                };
+                Ok((name, tensor))
+            })
+            .collect()
+    }
+
+    /// Puts other connections and tensors in place: those of [`Vae::tensors`], by name.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when a tensor is missing or does not fit.
+    pub fn restore(
+        &mut self,
+        wiring: Arc<Wiring>,
+        tensors: &HashMap<String, Tensor>,
+    ) -> Result<()> {
+        let n_slots = wiring.n_slots();
+        self.wiring = wiring;
+        for (name, part) in self.parts() {
+            let new = tensors
+                .get(&name)
+                .ok_or_else(|| Error::Model(format!("the model lacks its tensor {name}")))?;
+            let expected = match &part {
+                _ if SPARSE_WEIGHTS.contains(&name.as_str()) => vec![n_slots],
+                Part::Parameter(var) => var.dims().to_vec(),
+                Part::Statistic(old) => old.dims().to_vec(),
+            };
+            if new.dims() != expected {
+                return Err(Error::Model(format!(
+                    "the model's tensor {name} has shape {:?} where {expected:?} is needed",
+                    new.dims()
+                )));
+            }
+            match part {
+                Part::Parameter(var) => *var = Var::from_tensor(new)?,
+                Part::Statistic(old) => *old = new.clone(),
+            }
+        }
+        Ok(())
+    }
+
+    /// The one list of what the model is made of.
+    fn parts(&mut self) -> Vec<(String, Part<'_>)> {
+        let (e, d) = (&mut self.encoder, &mut self.decoder);
+        let mut list = PartList(Vec::new());
+        list.parameter(ENCODER_WEIGHTS, &mut e.weights);
+        list.parameter("encoder.sparse.bias", &mut e.bias);
+        list.norm("encoder.norm", &mut e.norm);
+        if let Some((layer, norm)) = &mut e.fc {
+            list.dense("encoder.fc", layer);
+            list.norm("encoder.fc.norm", norm);
+        }
+        list.module("encoder.batch", &mut e.batch_module);
+        list.dense("encoder.mean", &mut e.mean);
+        list.dense("encoder.log_variance", &mut e.log_variance);
+        list.dense("decoder.fc", &mut d.fc);
+        list.norm("decoder.norm", &mut d.norm);
+        list.module("decoder.batch", &mut d.batch_module);
+        list.parameter(SCALE_WEIGHTS, &mut d.scale.weights);
+        list.parameter("decoder.scale.bias", &mut d.scale.bias);
+        if let Some(head) = &mut d.dropout {
+            list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
+            list.parameter("decoder.dropout.bias", &mut head.bias);
+        }
+        list.parameter("decoder.log_theta", &mut d.log_theta);
+        list.0
+    }
+}
+
+const ENCODER_WEIGHTS: &str = "encoder.sparse.weights";
+const SCALE_WEIGHTS: &str = "decoder.scale.weights";
+const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
+/// Parameters whose length follows the connections.
+const SPARSE_WEIGHTS: [&str; 3] = [ENCODER_WEIGHTS, SCALE_WEIGHTS, DROPOUT_WEIGHTS];
+
+/// A tensor of the model: trained, or collected along the way.
+enum Part<'a> {
+    Parameter(&'a mut Var),
+    Statistic(&'a mut Tensor),
+}
+
+struct PartList<'a>(Vec<(String, Part<'a>)>);
+
+impl<'a> PartList<'a> {
+    fn parameter(&mut self, name: impl Into<String>, var: &'a mut Var) {
+        self.0.push((name.into(), Part::Parameter(var)));
+    }
+
+    fn dense(&mut self, name: &str, layer: &'a mut Dense) {
+        self.parameter(format!("{name}.weight"), &mut layer.weight);
+        self.parameter(format!("{name}.bias"), &mut layer.bias);
+    }
+
+    fn norm(&mut self, name: &str, norm: &'a mut BatchNorm) {
+        self.parameter(format!("{name}.gamma"), &mut norm.gamma);
+        self.parameter(format!("{name}.beta"), &mut norm.beta);
+        for (statistic, tensor) in [
+            ("running_mean", &mut norm.running_mean),
+            ("running_var", &mut norm.running_var),
+        ] {
+            self.0
+                .push((format!("{name}.{statistic}"), Part::Statistic(tensor)));
+        }
+    }
+
+    fn module(&mut self, name: &str, module: &'a mut Option<BatchModule>) {
+        for (b, layer) in module
+            .iter_mut()
+            .flat_map(|m| m.sub_modules.iter_mut())
+            .enumerate()
+        {
+            self.dense(&format!("{name}.{b}"), layer);
+        }
+    }
+}

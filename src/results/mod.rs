@@ -1,0 +1,12 @@
+//! What comes out of a trained model.
+
+mod embedding;
+mod reconstruction;
+mod score;
+
+pub use embedding::{embed, Embedding};
+pub use reconstruction::{reconstruct, Output, Reconstruction};
+pub use score::{mean_connections, repeat_fits, Repeats};
+
+/// Cells handled at a time.
+const CHUNK: usize = 256;

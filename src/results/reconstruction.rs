@@ -1,0 +1,115 @@
+//! Latent space -> expression: denoised counts, in a cell's own batch style or in another batch's.
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+
+use super::embedding::check_fit;
+use super::CHUNK;
+use crate::counts::CountsView;
+use crate::likelihood::px_scale;
+use crate::model::{Mode, Vae};
+use crate::sampling::{chunks, MiniBatch};
+use crate::{Error, Result};
+
+/// What to reconstruct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Mean of the negative binomial: library times `px_scale`.
+    Rate,
+    /// Share of each gene in the cell's counts.
+    Scale,
+    /// Probability of an extra zero.
+    Dropout,
+}
+
+/// How to reconstruct.
+#[derive(Debug, Clone)]
+pub struct Reconstruction<'a> {
+    /// The model's genes to return.
+    pub genes: &'a [usize],
+    /// Each cell's own batch: what its encoder pass removes.
+    pub batch: &'a [usize],
+    /// The batch whose style all cells get (the paper's mode 2); `None` = each its own (mode 1).
+    pub style: Option<usize>,
+    /// Library size for all cells; `None` = each cell's own total count.
+    pub library: Option<f64>,
+    /// What to return.
+    pub output: Output,
+}
+
+/// Reconstructs cells of a view: genes x cells, in the orders given.
+///
+/// # Errors
+/// [`Error::Argument`] when genes, batches or library do not fit the model, or it has no dropout head.
+pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Result<Array2<f64>> {
+    check_fit(model, view, how.batch)?;
+    check(model, how)?;
+    let mut model = model.clone();
+    let mut out = Array2::zeros((how.genes.len(), view.n_cells()));
+    let cells: Vec<usize> = (0..view.n_cells()).collect();
+    for (groups, order) in chunks(&cells, how.batch, model.n_batches, CHUNK) {
+        let minibatch = MiniBatch::gather(view, &groups, None);
+        let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
+        let segments = match how.style {
+            None => minibatch.segments.clone(),
+            Some(style) => Arc::new(
+                (0..model.n_batches)
+                    .map(|b| {
+                        if b < style {
+                            0..0
+                        } else if b == style {
+                            0..order.len()
+                        } else {
+                            order.len()..order.len()
+                        }
+                    })
+                    .collect(),
+            ),
+        };
+        let px = model.decode(&z, &segments, &mut Mode::Evaluate)?;
+        let values = match (how.output, px.dropout) {
+            (Output::Dropout, Some(logits)) => candle_nn::ops::sigmoid(&logits)?,
+            (Output::Dropout, None) => return Err(no_dropout()),
+            _ => px_scale(&px.scale)?,
+        };
+        let values = values.flatten_all()?.to_vec1::<f32>()?;
+        for (row, &cell) in order.iter().enumerate() {
+            let factor = match (how.output, how.library) {
+                (Output::Rate, Some(library)) => library,
+                (Output::Rate, None) => view.library(cell),
+                _ => 1.0,
+            };
+            for (i, &gene) in how.genes.iter().enumerate() {
+                out[[i, cell]] = factor * f64::from(values[gene * order.len() + row]);
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
+    if how.genes.iter().any(|&g| g >= model.n_genes()) {
+        return Err(Error::Argument(format!(
+            "genes must be numbers below {}, the model's number of genes",
+            model.n_genes()
+        )));
+    }
+    if how.style.is_some_and(|b| b >= model.n_batches) {
+        return Err(Error::Argument(format!(
+            "the batch to decode with must be below {}, the model's number of batches",
+            model.n_batches
+        )));
+    }
+    if how.library.is_some_and(|l| !(l > 0.0 && l.is_finite())) {
+        return Err(Error::Argument("library must be a number above 0".into()));
+    }
+    if how.output == Output::Dropout && model.decoder.dropout.is_none() {
+        return Err(no_dropout());
+    }
+    Ok(())
+}
+
+fn no_dropout() -> Error {
+    Error::Argument("px_dropout needs likelihood = \"zinb\"; this model's is \"nb\"".into())
+}

@@ -1,0 +1,116 @@
+//! A mini-batch in the two orders the kernels need: by cell for the encoder, by gene for everything else.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::counts::CountsView;
+use crate::kernels::{GeneMajorCounts, SparseRows};
+
+/// Cells of one step, grouped by batch so that every layer finds a batch's rows side by side.
+#[derive(Debug, Clone)]
+pub struct MiniBatch {
+    /// Rows of each batch; empty ranges for batches without a cell here.
+    pub segments: Arc<Vec<Range<usize>>>,
+    /// log1p of the (depth-augmented) counts, by cell.
+    pub input: Arc<SparseRows>,
+    /// The same values by gene, in the order of `counts`.
+    pub input_by_gene: Arc<Vec<f32>>,
+    /// The raw counts, by gene: the likelihood's target.
+    pub counts: Arc<GeneMajorCounts>,
+    /// Log of each cell's total count.
+    pub log_library: Arc<Vec<f32>>,
+}
+
+impl MiniBatch {
+    /// Gathers cells. `cells` holds, per batch, the view's cells to take; `depth`, if given, one factor per cell in
+    /// the same order, applied to the encoder's input only.
+    pub fn gather(view: &CountsView, cells: &[Vec<usize>], depth: Option<&[f32]>) -> Self {
+        let n_cells: usize = cells.iter().map(Vec::len).sum();
+        let mut segments = Vec::with_capacity(cells.len());
+        let mut offsets = Vec::with_capacity(n_cells + 1);
+        offsets.push(0u32);
+        let (mut genes, mut raw) = (Vec::new(), Vec::new());
+        let mut log_library = Vec::with_capacity(n_cells);
+        let mut start = 0;
+        for of_batch in cells {
+            segments.push(start..start + of_batch.len());
+            start += of_batch.len();
+            for &cell in of_batch {
+                let mut library = 0.0f64;
+                view.for_each_in_cell(cell, |gene, count| {
+                    genes.push(gene);
+                    raw.push(count);
+                    library += f64::from(count);
+                });
+                offsets.push(genes.len() as u32);
+                // A cell without a count would have a library of log(0); one count keeps it finite and harmless.
+                log_library.push(library.max(1.0).ln() as f32);
+            }
+        }
+        let values = log1p_by_cell(&offsets, &raw, depth);
+        let (counts, input_by_gene) = by_gene(&offsets, &genes, &raw, &values, view.n_genes());
+        MiniBatch {
+            segments: Arc::new(segments),
+            input: Arc::new(SparseRows {
+                offsets,
+                genes,
+                values,
+            }),
+            input_by_gene: Arc::new(input_by_gene),
+            counts: Arc::new(counts),
+            log_library: Arc::new(log_library),
+        }
+    }
+
+    /// Number of cells.
+    pub fn n_cells(&self) -> usize {
+        self.log_library.len()
+    }
+}
+
+fn log1p_by_cell(offsets: &[u32], raw: &[f32], depth: Option<&[f32]>) -> Vec<f32> {
+    let mut values = Vec::with_capacity(raw.len());
+    for (cell, w) in offsets.windows(2).enumerate() {
+        let factor = depth.map_or(1.0, |d| d[cell]);
+        let counts = &raw[w[0] as usize..w[1] as usize];
+        values.extend(counts.iter().map(|&x| (x * factor).ln_1p()));
+    }
+    values
+}
+
+/// Turns entries compressed by cell into entries compressed by gene, cells increasing within a gene.
+fn by_gene(
+    offsets: &[u32],
+    genes: &[u32],
+    raw: &[f32],
+    values: &[f32],
+    n_genes: usize,
+) -> (GeneMajorCounts, Vec<f32>) {
+    let mut starts = vec![0u32; n_genes + 1];
+    for &g in genes {
+        starts[g as usize + 1] += 1;
+    }
+    for g in 0..n_genes {
+        starts[g + 1] += starts[g];
+    }
+    let mut next = starts.clone();
+    let mut cells = vec![0u32; genes.len()];
+    let mut counts = vec![0f32; genes.len()];
+    let mut inputs = vec![0f32; genes.len()];
+    for (cell, w) in offsets.windows(2).enumerate() {
+        for e in w[0] as usize..w[1] as usize {
+            let at = &mut next[genes[e] as usize];
+            cells[*at as usize] = cell as u32;
+            counts[*at as usize] = raw[e];
+            inputs[*at as usize] = values[e];
+            *at += 1;
+        }
+    }
+    let counts = GeneMajorCounts {
+        n_cells: offsets.len() - 1,
+        offsets: starts,
+        cells,
+        counts,
+    };
+    (counts, inputs)
+}

@@ -1,0 +1,193 @@
+//! Which cells a mini-batch holds: drawn with replacement, the same number of every batch (paper, appendix A.1.2).
+
+use rand::seq::{index, SliceRandom};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{MiniBatch, Purpose, Streams};
+use crate::counts::CountsView;
+
+/// How the cells of an epoch are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Uniformly with replacement, the same number from every batch (the paper's way).
+    Replacement,
+    /// Every cell once an epoch, in random order, batches as they come (scVI's way).
+    Shuffle,
+}
+
+/// Cells of each batch that train and that validate.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// Per batch, the view's cells that train.
+    pub train: Vec<Vec<usize>>,
+    /// Per batch, the view's cells held out.
+    pub validation: Vec<Vec<usize>>,
+}
+
+impl Split {
+    /// Holds out `1 - train_size` of every batch's cells, at least one cell of a batch always trains.
+    pub fn draw(batch: &[usize], n_batches: usize, train_size: f64, streams: Streams) -> Self {
+        let mut rng = streams.stream(Purpose::Split, 0);
+        let mut split = Split {
+            train: vec![Vec::new(); n_batches],
+            validation: vec![Vec::new(); n_batches],
+        };
+        for b in 0..n_batches {
+            let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
+            if cells.is_empty() {
+                continue;
+            }
+            let n_train = ((cells.len() as f64 * train_size).ceil() as usize).clamp(1, cells.len());
+            let mut held_out = vec![true; cells.len()];
+            for i in index::sample(&mut rng, cells.len(), n_train) {
+                held_out[i] = false;
+            }
+            for (cell, out) in cells.into_iter().zip(held_out) {
+                if out {
+                    split.validation[b].push(cell);
+                } else {
+                    split.train[b].push(cell);
+                }
+            }
+        }
+        split
+    }
+
+    /// Number of training cells.
+    pub fn n_train(&self) -> usize {
+        self.train.iter().map(Vec::len).sum()
+    }
+
+    /// Number of validation cells.
+    pub fn n_validation(&self) -> usize {
+        self.validation.iter().map(Vec::len).sum()
+    }
+}
+
+/// Draws the mini-batches of every epoch, with their depth factors.
+pub struct Sampler {
+    cells: Vec<Vec<usize>>,
+    batch_size: usize,
+    sampling: Sampling,
+    depth_range: f32,
+    cell_rng: ChaCha8Rng,
+    depth_rng: ChaCha8Rng,
+}
+
+impl Sampler {
+    /// A sampler over the training cells of each batch.
+    pub fn new(
+        cells: Vec<Vec<usize>>,
+        batch_size: usize,
+        sampling: Sampling,
+        depth_range: f64,
+        streams: Streams,
+    ) -> Self {
+        Sampler {
+            cells,
+            batch_size,
+            sampling,
+            depth_range: depth_range as f32,
+            cell_rng: streams.stream(Purpose::Cells, 0),
+            depth_rng: streams.stream(Purpose::Depth, 0),
+        }
+    }
+
+    /// The cells of every mini-batch of one epoch, grouped by batch.
+    pub fn epoch(&mut self) -> Vec<Vec<Vec<usize>>> {
+        match self.sampling {
+            Sampling::Replacement => self.with_replacement(),
+            Sampling::Shuffle => self.shuffled(),
+        }
+    }
+
+    /// Gathers one mini-batch with fresh depth factors.
+    pub fn gather(&mut self, view: &CountsView, cells: &[Vec<usize>]) -> MiniBatch {
+        let n: usize = cells.iter().map(Vec::len).sum();
+        let range = self.depth_range;
+        let depth: Vec<f32> = (0..n)
+            .map(|_| 1.0 + range * (2.0 * self.depth_rng.random::<f32>() - 1.0))
+            .collect();
+        MiniBatch::gather(view, cells, Some(&depth))
+    }
+
+    fn with_replacement(&mut self) -> Vec<Vec<Vec<usize>>> {
+        let n: usize = self.cells.iter().map(Vec::len).sum();
+        let present = self.cells.iter().filter(|c| !c.is_empty()).count();
+        let of_each = (self.batch_size.min(n) / present.max(1)).max(1);
+        let steps = n.div_ceil(of_each * present.max(1));
+        let rng = &mut self.cell_rng;
+        (0..steps)
+            .map(|_| {
+                self.cells
+                    .iter()
+                    .map(|cells| {
+                        let k = if cells.is_empty() { 0 } else { of_each };
+                        (0..k)
+                            .map(|_| cells[rng.random_range(0..cells.len())])
+                            .collect()
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn shuffled(&mut self) -> Vec<Vec<Vec<usize>>> {
+        let mut all: Vec<(usize, usize)> = self
+            .cells
+            .iter()
+            .enumerate()
+            .flat_map(|(b, cells)| cells.iter().map(move |&c| (b, c)))
+            .collect();
+        all.shuffle(&mut self.cell_rng);
+        let n_batches = self.cells.len();
+        // Batch normalisation needs some cells: a short rest joins the step before it.
+        let steps = (all.len() / self.batch_size).max(1)
+            + usize::from(all.len() > self.batch_size && all.len() % self.batch_size > 2);
+        (0..steps)
+            .map(|step| {
+                let start = step * self.batch_size;
+                let end = if step + 1 == steps {
+                    all.len()
+                } else {
+                    start + self.batch_size
+                };
+                let mut groups = vec![Vec::new(); n_batches];
+                for &(b, c) in &all[start..end] {
+                    groups[b].push(c);
+                }
+                groups
+            })
+            .collect()
+    }
+}
+
+/// Splits cells given in any order into chunks grouped by batch: for passes over all cells without randomness.
+/// Each chunk comes with the position of its rows in the order given.
+pub fn chunks(
+    cells: &[usize],
+    batch: &[usize],
+    n_batches: usize,
+    size: usize,
+) -> Vec<(Vec<Vec<usize>>, Vec<usize>)> {
+    (0..cells.len())
+        .collect::<Vec<_>>()
+        .chunks(size.max(1))
+        .map(|positions| {
+            let mut groups = vec![Vec::new(); n_batches];
+            let mut order = Vec::with_capacity(positions.len());
+            for (b, group) in groups.iter_mut().enumerate() {
+                for &p in positions {
+                    if batch[p] == b {
+                        group.push(cells[p]);
+                        order.push(p);
+                    }
+                }
+            }
+            (groups, order)
+        })
+        .collect()
+}

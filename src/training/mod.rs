@@ -1,0 +1,15 @@
+//! Training: the optimiser, the loop, its record, and how it is watched and stopped.
+
+mod adam;
+mod device;
+mod early_stopping;
+mod monitor;
+mod threads;
+mod trainer;
+
+pub use adam::Adam;
+pub use device::{device, devices};
+pub use early_stopping::EarlyStopping;
+pub use monitor::{Monitor, Silent};
+pub use threads::with_threads;
+pub use trainer::{check_batch_sizes, train, Trained};

@@ -1,0 +1,237 @@
+//! `.h5ad`: every encoding gives the same matrix; X, raw and layers; names.
+
+use proptest::prelude::*;
+use scvae::counts::{CountsFile, FileFormat};
+use scvae::Error;
+
+use super::plain::{plain, plain_with_entry, Plain, BAD_VALUES};
+use super::write::{self, Encoding, Number, Storage, Text, Written};
+
+const ENCODINGS: [Encoding; 4] = [
+    Encoding::Csr { reversed: false },
+    Encoding::Csr { reversed: true },
+    Encoding::Csc,
+    Encoding::Dense,
+];
+
+fn storage() -> impl Strategy<Value = Storage> {
+    use Number::*;
+    let values = prop::sample::select(vec![I32, U32, I64, F32, F64]);
+    let indices = prop::sample::select(vec![I32, U32, I64]);
+    let chunk = prop::option::of(1usize..9);
+    (values, indices, chunk, any::<bool>()).prop_map(|(values, indices, chunk, zeros)| Storage {
+        values,
+        indices,
+        chunk,
+        zeros,
+    })
+}
+
+pub fn small() -> Plain {
+    Plain {
+        rows: vec![vec![0.0, 2.0, 1.0], vec![3.0, 0.0, 0.0]],
+        n_genes: 3,
+    }
+}
+
+fn times(plain: &Plain, factor: f64) -> Plain {
+    let row = |r: &Vec<f64>| r.iter().map(|v| v * factor).collect();
+    Plain {
+        rows: plain.rows.iter().map(row).collect(),
+        n_genes: plain.n_genes,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_encoding_reads_the_same(p in plain(), storage in storage()) {
+        for encoding in ENCODINGS {
+            let written = write::h5ad(&p, encoding, storage).closed();
+            let file = CountsFile::read(&written.path, None).unwrap();
+            prop_assert_eq!(&Plain::of(&file.matrix), &p, "{:?}", encoding);
+            prop_assert_eq!(file.cell_names, p.cell_names());
+            prop_assert_eq!(&file.gene_names, &p.gene_names());
+            prop_assert_eq!(&file.gene_ids, &file.gene_names);
+            prop_assert_eq!(file.format, FileFormat::H5ad);
+            prop_assert_eq!(&file.available, &["X"]);
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused_in_every_encoding(
+        (mut p, cell, gene) in plain_with_entry(), bad in 0..BAD_VALUES.len(), chunk in 1usize..9,
+    ) {
+        let (value, what) = BAD_VALUES[bad];
+        p.rows[cell][gene] = value;
+        let storage = Storage { values: Number::F64, chunk: Some(chunk), ..Storage::default() };
+        for encoding in ENCODINGS {
+            let written = write::h5ad(&p, encoding, storage).closed();
+            match CountsFile::read(&written.path, None) {
+                Err(Error::Counts(text)) => {
+                    let place = format!("gene {} in cell {} is", gene + 1, cell + 1);
+                    prop_assert!(text.contains(&place) && text.contains(what), "{}", text);
+                    prop_assert!(text.contains("counts.h5ad', X: "), "{}", text);
+                }
+                other => prop_assert!(false, "{:?}: should be refused: {:?}", encoding, other.map(|_| ())),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_larger_than_a_block_is_read_whole() {
+    let count = |i: usize, j: usize| ((i * 7919 + j * 104_729) % 97) as f64 + 1.0;
+    let row = |i| (0..900).map(|j| count(i, j)).collect();
+    let p = Plain {
+        rows: (0..1300).map(row).collect(),
+        n_genes: 900,
+    };
+    for chunk in [None, Some(61), Some(70_001), Some(1_170_000)] {
+        for encoding in [
+            Encoding::Csr { reversed: false },
+            Encoding::Csc,
+            Encoding::Dense,
+        ] {
+            let storage = Storage {
+                values: Number::U8,
+                chunk,
+                ..Storage::default()
+            };
+            // Chunks of 61 numbers are many: they are for the dense matrix, where they are 61 rows of 3 genes.
+            if matches!(chunk, Some(61)) && !matches!(encoding, Encoding::Dense) {
+                continue;
+            }
+            let written = write::h5ad(&p, encoding, storage).closed();
+            let file = CountsFile::read(&written.path, None).unwrap();
+            assert!(Plain::of(&file.matrix) == p, "{encoding:?}, {chunk:?}");
+        }
+    }
+}
+
+#[test]
+fn raw_and_layers_are_read_by_name() {
+    let x = small();
+    let raw = Plain {
+        rows: vec![vec![1.0, 0.0, 0.0, 7.0], vec![0.0, 8.0, 0.0, 0.0]],
+        n_genes: 4,
+    };
+    let written = write::h5ad(&x, Encoding::Dense, Storage::default());
+    let root = written.root();
+    let group = root.create_group("raw").unwrap();
+    write::frame(&group, "var", &["r1", "r2", "r3", "r4"]);
+    write::matrix(&group, "X", &raw, Encoding::Csc, Storage::default());
+    let layers = root.create_group("layers").unwrap();
+    for (name, factor) in [("spliced", 2.0), ("counts", 3.0)] {
+        let csr = Encoding::Csr { reversed: false };
+        write::matrix(&layers, name, &times(&x, factor), csr, Storage::default());
+    }
+    let written = written.closed();
+    let read = |layer| CountsFile::read(&written.path, layer).unwrap();
+
+    let file = read(None);
+    assert_eq!(Plain::of(&file.matrix), x);
+    assert_eq!(file.available, ["X", "raw", "counts", "spliced"]);
+    assert_eq!(Plain::of(&read(Some("X")).matrix), x);
+    assert_eq!(Plain::of(&read(Some("counts")).matrix), times(&x, 3.0));
+    assert_eq!(read(Some("spliced")).gene_names, x.gene_names());
+    let file = read(Some("raw"));
+    assert_eq!(Plain::of(&file.matrix), raw);
+    assert_eq!(file.gene_names, ["r1", "r2", "r3", "r4"]);
+
+    for name in ["nonsense", "", "counts/data", "../X"] {
+        match CountsFile::read(&written.path, Some(name)) {
+            Err(Error::File(text)) => {
+                assert!(text.contains("'X', 'raw', 'counts', 'spliced'"), "{text}")
+            }
+            other => panic!("should be refused: {:?}", other.map(|f| f.available)),
+        }
+    }
+}
+
+#[test]
+fn values_that_are_no_counts_point_to_where_counts_are() {
+    let written = write::h5ad(&times(&small(), 0.5), Encoding::Dense, Storage::default());
+    let layers = written.root().create_group("layers").unwrap();
+    let csr = Encoding::Csr { reversed: false };
+    write::matrix(&layers, "counts", &small(), csr, Storage::default());
+    let written = written.closed();
+    let Err(Error::Counts(text)) = CountsFile::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    assert!(
+        text.contains("gene 3 in cell 1 is 0.5, not a whole number"),
+        "{text}"
+    );
+    assert!(text.ends_with("choose `layer` from 'counts'"), "{text}");
+}
+
+#[test]
+fn a_file_without_x_says_what_it_has() {
+    let p = small();
+    let written = Written::new("no_x.h5ad");
+    let root = written.root();
+    write::frame(root, "obs", &p.cell_names());
+    write::frame(root, "var", &p.gene_names());
+    let layers = root.create_group("layers").unwrap();
+    write::matrix(&layers, "counts", &p, Encoding::Csc, Storage::default());
+    let written = written.closed();
+    let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    assert!(
+        text.contains("has no X; choose `layer` from 'counts'"),
+        "{text}"
+    );
+    let Err(Error::File(text)) = CountsFile::read(&written.path, Some("raw")) else {
+        panic!("should be refused");
+    };
+    assert!(text.contains("has no raw counts"), "{text}");
+    let file = CountsFile::read(&written.path, Some("counts")).unwrap();
+    assert_eq!(Plain::of(&file.matrix), p);
+}
+
+#[test]
+fn layouts_of_old_anndata_are_read() {
+    let p = small();
+    let written = Written::new("old.h5ad");
+    let root = written.root();
+    write::frame(root, "obs", &p.cell_names());
+    write::frame(root, "var", &p.gene_names());
+    write::h5sparse(root, "X", &p);
+    write::h5sparse(root, "raw.X", &times(&p, 2.0));
+    write::frame(root, "raw.var", &p.gene_names());
+    let written = written.closed();
+    let file = CountsFile::read(&written.path, None).unwrap();
+    assert_eq!(Plain::of(&file.matrix), p);
+    assert_eq!(file.available, ["X", "raw"]);
+    let file = CountsFile::read(&written.path, Some("raw")).unwrap();
+    assert_eq!(Plain::of(&file.matrix), times(&p, 2.0));
+}
+
+#[test]
+fn names_in_every_kind_of_text() {
+    let p = small();
+    let long = "x".repeat(650);
+    let cases: [(Text, [&str; 2]); 5] = [
+        (Text::VariableUnicode, ["zelle_ä", ""]),
+        (Text::VariableAscii, ["AACG-1", "AACT-1"]),
+        (Text::FixedUnicode, ["zelle_ä", "b"]),
+        (Text::FixedAscii, ["AACGTTT-1", "b"]),
+        (Text::LongFixedAscii, [&long, "b"]),
+    ];
+    for (text, names) in cases {
+        let written = Written::new("names.h5ad");
+        let root = written.root();
+        // An index of another name than usual.
+        let obs = root.create_group("obs").unwrap();
+        write::attribute(&obs, "_index", "barcode");
+        write::strings(&obs, "barcode", &names, text);
+        write::frame(root, "var", &p.gene_names());
+        write::matrix(root, "X", &p, Encoding::Dense, Storage::default());
+        let written = written.closed();
+        let file = CountsFile::read(&written.path, None).unwrap();
+        assert_eq!(file.cell_names, names, "{text:?}");
+    }
+}

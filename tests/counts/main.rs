@@ -1,0 +1,13 @@
+//! Counts: the matrix and its checks, the filter, and the readers of files.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod damage;
+mod h5ad;
+mod matrix;
+mod obs;
+mod plain;
+mod real;
+mod tenx;
+mod write;

@@ -1,0 +1,627 @@
+//! The count distributions: closed form against exact values, the fused pass against the closed form.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use scvae::kernels::{
+    count_loss, count_loss_into, softmax_over_genes, special, CountLossInput, CountLossOutput,
+    GeneMajorCounts,
+};
+use scvae::likelihood::{self, negative_binomial, zero_inflated, Likelihood};
+
+/// `|got - want| <= relative * |want| + absolute`.
+fn assert_close(got: f64, want: f64, relative: f64, absolute: f64, what: &str) {
+    assert!(
+        (got - want).abs() <= relative * want.abs() + absolute,
+        "{what}: {got:e} instead of {want:e}"
+    );
+}
+
+fn table(text: &str) -> Vec<Vec<f64>> {
+    let rows = text.lines().skip(1);
+    rows.map(|l| l.split(',').map(|v| v.parse().unwrap()).collect())
+        .collect()
+}
+
+#[test]
+fn closed_form_matches_exact_values() {
+    let rows = table(include_str!("reference/likelihood_exact.csv"));
+    assert!(rows.len() > 250);
+    for row in rows {
+        let [x, a, p, t] = row[..4] else {
+            unreachable!()
+        };
+        let nb = negative_binomial(x, a, t);
+        let zinb = zero_inflated(x, a, p, t);
+        // Counts and means of 1e5 leave rounding of that size in a derivative that may itself be about one.
+        let rounding = 1e-15 * (x + a.exp());
+        let got = [
+            (nb.value, 0.0, "nb"),
+            (nb.d_log_mu, rounding, "nb d_log_mu"),
+            (nb.d_log_theta, rounding, "nb d_log_theta"),
+            (zinb.value, 0.0, "zinb"),
+            (zinb.d_log_mu, rounding, "zinb d_log_mu"),
+            (zinb.d_dropout, 0.0, "zinb d_dropout"),
+            (zinb.d_log_theta, rounding, "zinb d_log_theta"),
+        ];
+        for ((got, rounding, name), want) in std::iter::zip(got, &row[4..]) {
+            let absolute = if x == 0.0 { 0.0 } else { rounding };
+            assert_close(got, *want, 1e-10, absolute, &format!("{name} at {row:?}"));
+        }
+    }
+}
+
+#[test]
+fn closed_form_matches_scvi() {
+    for row in table(include_str!("reference/likelihood_scvi.csv")) {
+        let [x, a, p, t, nb, zinb] = row[..] else {
+            unreachable!()
+        };
+        assert_close(negative_binomial(x, a, t).value, nb, 1e-11, 1e-14, "nb");
+        assert_close(zero_inflated(x, a, p, t).value, zinb, 1e-11, 1e-14, "zinb");
+    }
+}
+
+#[test]
+fn probabilities_add_up_to_one() {
+    for (a, p, t) in [(0.5, -1.0, 0.3), (3.0, 0.7, 2.0), (-2.0, 4.0, -1.0)] {
+        let sum = |f: &dyn Fn(f64) -> f64| (0..3000).map(|x| f(f64::from(x)).exp()).sum::<f64>();
+        let nb = sum(&|x| negative_binomial(x, a, t).value);
+        let zinb = sum(&|x| zero_inflated(x, a, p, t).value);
+        assert_close(nb, 1.0, 1e-10, 0.0, "nb");
+        assert_close(zinb, 1.0, 1e-10, 0.0, "zinb");
+    }
+}
+
+#[test]
+fn special_functions_match_the_standard_library() {
+    for i in -7000..=7000 {
+        let x = f64::from(i) * 0.1;
+        assert_close(special::exp(x), x.exp(), 1e-15, 0.0, "exp");
+        let y = (f64::from(i) * 0.05).exp();
+        assert_close(special::ln(y), y.ln(), 1e-15, 1e-17, "ln");
+        assert_close(special::ln_1p(y), y.ln_1p(), 1e-15, 0.0, "ln_1p");
+        let below = -0.999 / (1.0 + y);
+        assert_close(special::ln_1p(below), below.ln_1p(), 2e-15, 0.0, "ln_1p");
+    }
+    assert!(special::exp(f64::NAN).is_nan() && special::ln(f64::NAN).is_nan());
+    assert_eq!(special::exp(-1e4), 0.0);
+    assert_eq!(special::exp(1e4), f64::INFINITY);
+    assert_close(
+        special::logaddexp(-1000.0, -1000.0),
+        -1000.0 + 2f64.ln(),
+        1e-15,
+        0.0,
+        "",
+    );
+    assert_close(
+        special::softplus_excess(-30.0),
+        (-60f64).exp() / 2.0,
+        1e-12,
+        0.0,
+        "",
+    );
+}
+
+/// A mini-batch with the whole range of means, dispersions and counts.
+struct Batch {
+    scale: Vec<f32>,
+    dropout: Vec<f32>,
+    log_theta: Vec<f32>,
+    log_library: Vec<f32>,
+    counts: GeneMajorCounts,
+    segments: Vec<Range<usize>>,
+}
+
+impl Batch {
+    fn new(n_genes: usize, n_cells: usize, wide: bool, seed: u64) -> Batch {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let n = n_genes * n_cells;
+        let mut between = |n: usize, low: f32, high: f32| -> Vec<f32> {
+            (0..n).map(|_| rng.random_range(low..high)).collect()
+        };
+        let (spread, theta) = if wide { (13.0, 9.2) } else { (1.5, 1.5) };
+        let scale = between(n, -spread, spread);
+        let dropout = between(n, -8.0, 8.0);
+        let log_theta = between(n_genes, -theta, theta);
+        let log_library = between(n_cells, 0.0, if wide { 11.5 } else { 4.0 });
+        let largest: &[f32] = if wide {
+            &[1.0, 2.0, 3.0, 25.0, 700.0, 1e5]
+        } else {
+            &[1.0, 2.0, 5.0]
+        };
+        let mut counts = GeneMajorCounts {
+            n_cells,
+            offsets: vec![0],
+            ..Default::default()
+        };
+        for _ in 0..n_genes {
+            for c in 0..n_cells {
+                if rng.random_bool(0.2) {
+                    counts.cells.push(c as u32);
+                    counts
+                        .counts
+                        .push(largest[rng.random_range(0..largest.len())]);
+                }
+            }
+            counts.offsets.push(counts.cells.len() as u32);
+        }
+        let third = n_cells / 3;
+        Batch {
+            scale,
+            dropout,
+            log_theta,
+            log_library,
+            counts,
+            segments: vec![0..third, third..third, third..n_cells],
+        }
+    }
+
+    fn input(&self, likelihood: Likelihood) -> CountLossInput<'_> {
+        CountLossInput {
+            scale: &self.scale,
+            dropout: (likelihood == Likelihood::Zinb).then_some(&self.dropout[..]),
+            log_theta: &self.log_theta,
+            log_library: &self.log_library,
+            counts: &self.counts,
+            segments: &self.segments,
+        }
+    }
+
+    fn count(&self, g: usize, c: usize) -> f64 {
+        let (cells, counts) = self.counts.gene(g);
+        let found = cells.iter().position(|&cell| cell as usize == c);
+        found.map_or(0.0, |i| f64::from(counts[i]))
+    }
+
+    fn naive(&self, likelihood: Likelihood) -> Naive {
+        let scale: Vec<f64> = self.scale.iter().map(|&v| f64::from(v)).collect();
+        let dropout: Vec<f64> = self.dropout.iter().map(|&v| f64::from(v)).collect();
+        let log_theta: Vec<f64> = self.log_theta.iter().map(|&v| f64::from(v)).collect();
+        self.naive_at(likelihood, &scale, &dropout, &log_theta)
+    }
+
+    /// Everything the fused pass computes, entry by entry in double precision.
+    // Several arrays are walked side by side.
+    #[allow(clippy::needless_range_loop)]
+    fn naive_at(
+        &self,
+        likelihood: Likelihood,
+        scale: &[f64],
+        dropout: &[f64],
+        log_theta: &[f64],
+    ) -> Naive {
+        let (n_genes, n_cells) = (log_theta.len(), self.log_library.len());
+        let n = n_genes * n_cells;
+        let mut out = Naive {
+            loss: 0.0,
+            d_scale: vec![0.0; n],
+            d_dropout: vec![0.0; n],
+            d_log_theta: vec![0.0; n_genes],
+            squared_error: vec![vec![0.0; n_genes]; self.segments.len()],
+            shares: vec![0.0; n],
+            magnitude: vec![0.0; n_genes],
+        };
+        let part = -1.0 / n_cells as f64;
+        for c in 0..n_cells {
+            let column = |g: usize| scale[g * n_cells + c];
+            let highest = (0..n_genes).map(column).fold(f64::MIN, f64::max);
+            let sum: f64 = (0..n_genes).map(|g| (column(g) - highest).exp()).sum();
+            let log_sum = highest + sum.ln();
+            let mut total = 0.0;
+            for g in 0..n_genes {
+                let i = g * n_cells + c;
+                let x = self.count(g, c);
+                let a = column(g) - log_sum + f64::from(self.log_library[c]);
+                let (entry, kept) = match likelihood {
+                    Likelihood::Zinb => (
+                        zero_inflated(x, a, dropout[i], log_theta[g]),
+                        special::sigmoid(-dropout[i]),
+                    ),
+                    Likelihood::Nb => (negative_binomial(x, a, log_theta[g]), 1.0),
+                };
+                out.loss += part * entry.value;
+                out.d_scale[i] = part * entry.d_log_mu;
+                out.d_dropout[i] = part * entry.d_dropout;
+                out.d_log_theta[g] += part * entry.d_log_theta;
+                out.magnitude[g] += (part * entry.d_log_theta).abs();
+                out.shares[i] = (column(g) - log_sum).exp();
+                total += out.d_scale[i];
+                for (s, segment) in self.segments.iter().enumerate() {
+                    if segment.contains(&c) {
+                        out.squared_error[s][g] += (x - kept * a.exp()).powi(2);
+                    }
+                }
+            }
+            for g in 0..n_genes {
+                let i = g * n_cells + c;
+                out.d_scale[i] -= out.shares[i] * total;
+            }
+        }
+        out
+    }
+}
+
+struct Naive {
+    loss: f64,
+    d_scale: Vec<f64>,
+    d_dropout: Vec<f64>,
+    d_log_theta: Vec<f64>,
+    squared_error: Vec<Vec<f64>>,
+    shares: Vec<f64>,
+    /// Per gene, the sum of the absolute parts of `d_log_theta`, against which its rounding is measured.
+    magnitude: Vec<f64>,
+}
+
+fn assert_all_close(got: &[f32], want: &[f64], relative: f64, absolute: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (&got, &want)) in std::iter::zip(got, want).enumerate() {
+        assert_close(
+            f64::from(got),
+            want,
+            relative,
+            absolute,
+            &format!("{what}[{i}]"),
+        );
+    }
+}
+
+/// The fused pass against the naive one. `d_scale` is a difference of two parts, so its tolerance has an absolute
+/// part in proportion to the largest gradient.
+fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
+    let fused = count_loss(&batch.input(likelihood), true).unwrap();
+    let naive = batch.naive(likelihood);
+    let largest = naive.d_scale.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+    assert_close(fused.loss, naive.loss, 2e-6, 0.0, "loss");
+    assert_all_close(
+        &fused.d_scale,
+        &naive.d_scale,
+        3e-5,
+        2e-6 * largest,
+        "d_scale",
+    );
+    for (g, (&got, &want)) in std::iter::zip(&fused.d_log_theta, &naive.d_log_theta).enumerate() {
+        let rounding = 3e-5 * naive.magnitude[g];
+        assert_close(
+            f64::from(got),
+            want,
+            0.0,
+            rounding,
+            &format!("d_log_theta[{g}]"),
+        );
+    }
+    match (likelihood, &fused.d_dropout) {
+        (Likelihood::Zinb, Some(d)) => {
+            assert_all_close(d, &naive.d_dropout, 3e-5, 0.0, "d_dropout")
+        }
+        (Likelihood::Nb, None) => {}
+        _ => panic!("d_dropout belongs to the zero-inflated form alone"),
+    }
+    assert_eq!(fused.squared_error.len(), batch.segments.len());
+    for (got, want) in std::iter::zip(&fused.squared_error, &naive.squared_error) {
+        assert_all_close(got, want, 1e-4, 1e-12, "squared error");
+    }
+    let value = count_loss(&batch.input(likelihood), false).unwrap();
+    assert_eq!(value.loss.to_bits(), fused.loss.to_bits());
+    assert!(value.d_scale.is_empty() && value.squared_error.is_empty());
+}
+
+#[test]
+fn fused_pass_matches_closed_form() {
+    // Cells below, at and above whole tiles; the last shape has several blocks of genes.
+    for (n_genes, n_cells) in [(1, 1), (7, 3), (40, 64), (33, 100), (23, 130), (700, 150)] {
+        for wide in [false, true] {
+            let batch = Batch::new(n_genes, n_cells, wide, 17 + n_cells as u64);
+            assert_fused_matches(&batch, Likelihood::Zinb);
+            assert_fused_matches(&batch, Likelihood::Nb);
+        }
+    }
+}
+
+#[test]
+fn entries_match_closed_form_over_the_whole_range() {
+    // One gene takes nearly all of the softmax, the other's mean is then set by its logit; both are checked.
+    let mut entries = 0;
+    for mean in [1e-8f64, 1e-6, 1e-3, 0.1, 1.0, 30.0, 1e3, 1e5] {
+        for theta in [1e-4f64, 1e-2, 1.0, 50.0, 1e4] {
+            for count in [0.0f32, 1.0, 2.0, 40.0, 1e5] {
+                for logit in [-60.0f32, -4.0, 0.0, 3.0, 30.0] {
+                    let batch = Batch {
+                        scale: vec![0.0, mean.ln() as f32 - 20.0],
+                        dropout: vec![0.5, logit],
+                        log_theta: vec![0.0, theta.ln() as f32],
+                        log_library: vec![20.0],
+                        counts: GeneMajorCounts {
+                            n_cells: 1,
+                            offsets: if count > 0.0 {
+                                vec![0, 0, 1]
+                            } else {
+                                vec![0, 0, 0]
+                            },
+                            cells: if count > 0.0 { vec![0] } else { vec![] },
+                            counts: if count > 0.0 { vec![count] } else { vec![] },
+                        },
+                        segments: vec![0..1, 1..1],
+                    };
+                    for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+                        let fused = count_loss(&batch.input(likelihood), true).unwrap();
+                        let naive = batch.naive(likelihood);
+                        let what = format!("{likelihood:?} {mean:e} {theta:e} {count} {logit}");
+                        assert!(fused.loss.is_finite(), "{what}");
+                        assert_close(fused.loss, naive.loss, 1e-5, 0.0, &what);
+                        let theta = f64::from(fused.d_log_theta[1]);
+                        assert_close(theta, naive.d_log_theta[1], 1e-4, 1e-30, &what);
+                        let all = fused.d_scale.iter().chain(fused.d_dropout.iter().flatten());
+                        assert!(
+                            all.chain(&fused.d_log_theta).all(|v| v.is_finite()),
+                            "{what}"
+                        );
+                        if let Some(d) = fused.d_dropout {
+                            assert_all_close(&d, &naive.d_dropout, 2e-5, 1e-30, &what);
+                        }
+                        entries += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(entries, 2000);
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    let batch = Batch::new(6, 5, false, 3);
+    let fused = count_loss(&batch.input(Likelihood::Zinb), true).unwrap();
+    let mut at: [Vec<f64>; 3] = [&batch.scale, &batch.dropout, &batch.log_theta]
+        .map(|v| v.iter().map(|&v| f64::from(v)).collect());
+    let d_dropout = fused.d_dropout.unwrap();
+    let gradients = [&fused.d_scale, &d_dropout, &fused.d_log_theta];
+    let step = 1e-5;
+    for (k, gradient) in gradients.into_iter().enumerate() {
+        for i in 0..gradient.len() {
+            let mut loss_at = |by: f64| {
+                at[k][i] += by;
+                let loss = batch
+                    .naive_at(Likelihood::Zinb, &at[0], &at[1], &at[2])
+                    .loss;
+                at[k][i] -= by;
+                loss
+            };
+            let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+            let got = f64::from(gradient[i]);
+            assert_close(got, slope, 1e-5, 1e-6, &format!("{k} {i}"));
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let batch = Batch::new(1500, 70, true, 5);
+    let results: Vec<CountLossOutput> = [1, 2, 4]
+        .iter()
+        .map(|&n| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(n)
+                .build()
+                .unwrap();
+            pool.install(|| count_loss(&batch.input(Likelihood::Zinb), true))
+                .unwrap()
+        })
+        .collect();
+    let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for other in &results[1..] {
+        let first = &results[0];
+        assert_eq!(first.loss.to_bits(), other.loss.to_bits());
+        assert_eq!(bits(&first.d_scale), bits(&other.d_scale));
+        assert_eq!(bits(&first.d_log_theta), bits(&other.d_log_theta));
+        let dropouts = (first.d_dropout.as_ref(), other.d_dropout.as_ref());
+        assert_eq!(bits(dropouts.0.unwrap()), bits(dropouts.1.unwrap()));
+        assert_eq!(first.squared_error, other.squared_error);
+    }
+}
+
+#[test]
+fn without_extra_zeros_the_two_forms_agree() {
+    let mut batch = Batch::new(50, 20, true, 9);
+    batch.dropout.fill(-60.0);
+    // Where a zero of the negative binomial is less likely than exp(-60), the extra zeros do count.
+    batch.log_theta.iter_mut().for_each(|t| *t = t.min(1.0));
+    let zinb = count_loss(&batch.input(Likelihood::Zinb), true).unwrap();
+    let nb = count_loss(&batch.input(Likelihood::Nb), true).unwrap();
+    assert_close(zinb.loss, nb.loss, 1e-6, 0.0, "loss");
+    let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let largest = nb.d_scale.iter().fold(0.0f32, |m, d| m.max(d.abs()));
+    let rounding = 1e-6 * f64::from(largest);
+    assert_all_close(&zinb.d_scale, &wide(&nb.d_scale), 1e-5, rounding, "d_scale");
+    assert_all_close(
+        &zinb.d_log_theta,
+        &wide(&nb.d_log_theta),
+        1e-5,
+        1e-6,
+        "d_log_theta",
+    );
+    for (a, b) in std::iter::zip(&zinb.squared_error, &nb.squared_error) {
+        assert_all_close(a, &wide(b), 1e-5, 1e-9, "squared error");
+    }
+}
+
+#[test]
+fn vectors_of_an_earlier_output_are_used_again() {
+    let (small, large) = (Batch::new(9, 5, false, 1), Batch::new(30, 70, false, 2));
+    let mut output = CountLossOutput::default();
+    let order = [
+        (&large, Likelihood::Zinb, true),
+        (&small, Likelihood::Nb, true),
+        (&large, Likelihood::Zinb, false),
+        (&large, Likelihood::Zinb, true),
+    ];
+    for (batch, likelihood, gradients) in order {
+        count_loss_into(&batch.input(likelihood), gradients, &mut output).unwrap();
+        let fresh = count_loss(&batch.input(likelihood), gradients).unwrap();
+        assert_eq!(output.loss, fresh.loss);
+        assert_eq!(output.d_scale, fresh.d_scale);
+        assert_eq!(output.d_dropout, fresh.d_dropout);
+        assert_eq!(output.d_log_theta, fresh.d_log_theta);
+        assert_eq!(output.squared_error, fresh.squared_error);
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let batch = Batch::new(4, 6, false, 1);
+    let good = batch.input(Likelihood::Zinb);
+    let mut beyond = batch.counts.clone();
+    beyond.cells[0] = 6;
+    let segment = [Range { start: 2, end: 7 }];
+    let broken = [
+        CountLossInput {
+            scale: &batch.scale[1..],
+            ..good
+        },
+        CountLossInput {
+            dropout: Some(&batch.dropout[1..]),
+            ..good
+        },
+        CountLossInput {
+            log_theta: &batch.log_theta[1..],
+            ..good
+        },
+        CountLossInput {
+            log_library: &batch.log_library[1..],
+            ..good
+        },
+        CountLossInput {
+            counts: &beyond,
+            ..good
+        },
+        CountLossInput {
+            segments: &segment,
+            ..good
+        },
+    ];
+    assert!(count_loss(&good, true).is_ok());
+    for input in broken {
+        let error = count_loss(&input, true).unwrap_err();
+        assert_eq!(error.class(), "scvae_error_argument");
+    }
+    assert!(softmax_over_genes(&batch.scale, 7).is_err());
+}
+
+#[test]
+fn numbers_that_are_none_show_in_the_loss() {
+    let mut batch = Batch::new(4, 6, false, 1);
+    batch.scale[3] = f32::NAN;
+    assert!(count_loss(&batch.input(Likelihood::Zinb), true)
+        .unwrap()
+        .loss
+        .is_nan());
+    let mut batch = Batch::new(4, 6, false, 1);
+    batch.dropout[3] = f32::NAN;
+    assert!(count_loss(&batch.input(Likelihood::Zinb), true)
+        .unwrap()
+        .loss
+        .is_nan());
+    let mut batch = Batch::new(4, 6, false, 1);
+    batch.log_theta[3] = f32::NAN;
+    assert!(count_loss(&batch.input(Likelihood::Nb), true)
+        .unwrap()
+        .loss
+        .is_nan());
+}
+
+#[test]
+fn shares_are_a_softmax_over_genes() {
+    let batch = Batch::new(600, 80, true, 4);
+    let shares = softmax_over_genes(&batch.scale, 80).unwrap();
+    assert_all_close(
+        &shares,
+        &batch.naive(Likelihood::Nb).shares,
+        5e-6,
+        0.0,
+        "shares",
+    );
+    let logits = Tensor::from_slice(&batch.scale, (600, 80), &Device::Cpu).unwrap();
+    let tensor = likelihood::px_scale(&logits).unwrap();
+    assert_eq!(tensor.dims(), [600, 80]);
+    assert_eq!(
+        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        shares
+    );
+}
+
+#[test]
+fn operation_propagates_the_kernels_gradients() {
+    let batch = Batch::new(30, 12, false, 8);
+    let counts = Arc::new(batch.counts.clone());
+    let var = |v: &[f32], shape: &[usize]| {
+        Var::from_tensor(&Tensor::from_slice(v, shape, &Device::Cpu).unwrap()).unwrap()
+    };
+    let scale = var(&batch.scale, &[30, 12]);
+    let dropout = var(&batch.dropout, &[30, 12]);
+    let log_theta = var(&batch.log_theta, &[30]);
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+        let kernel = count_loss(&batch.input(likelihood), true).unwrap();
+        let head = (likelihood == Likelihood::Zinb).then_some(dropout.as_tensor());
+        let run = |gradients: bool| {
+            likelihood::count_loss(
+                &scale,
+                head,
+                &log_theta,
+                Arc::clone(&counts),
+                batch.log_library.clone(),
+                batch.segments.clone(),
+                gradients,
+            )
+            .unwrap()
+        };
+        let result = run(true);
+        assert_eq!(result.loss.to_scalar::<f32>().unwrap(), kernel.loss as f32);
+        assert_eq!(result.squared_error, kernel.squared_error);
+        for factor in [1.0f32, 0.25] {
+            let loss = (&result.loss * f64::from(factor)).unwrap();
+            let gradients = loss.backward().unwrap();
+            let times = |v: &[f32]| v.iter().map(|v| v * factor).collect::<Vec<_>>();
+            assert_eq!(
+                values(gradients.get(&scale).unwrap()),
+                times(&kernel.d_scale)
+            );
+            let theta = gradients.get(&log_theta).unwrap();
+            assert_eq!(values(theta), times(&kernel.d_log_theta));
+            let of_dropout = gradients.get(&dropout).map(values);
+            assert_eq!(of_dropout, kernel.d_dropout.as_deref().map(times));
+        }
+        let value = run(false);
+        assert_eq!(value.loss.to_scalar::<f32>().unwrap(), kernel.loss as f32);
+        assert!(value.squared_error.is_empty());
+    }
+    let short = Tensor::zeros((29, 12), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let theta = Tensor::zeros(30, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let call = |scale: &Tensor, theta: &Tensor, library: Vec<f32>| {
+        likelihood::count_loss(
+            scale,
+            None,
+            theta,
+            Arc::clone(&counts),
+            library,
+            vec![],
+            true,
+        )
+    };
+    for refused in [
+        call(&short, &theta, batch.log_library.clone()),
+        call(&scale, &short, batch.log_library.clone()),
+        call(&scale, &theta, vec![0.0]),
+    ] {
+        assert_eq!(refused.unwrap_err().class(), "scvae_error_argument");
+    }
+}
+
+#[test]
+fn names_are_those_of_the_settings() {
+    let json = serde_json::to_string(&[Likelihood::Zinb, Likelihood::Nb]).unwrap();
+    assert_eq!(json, r#"["zinb","nb"]"#);
+}

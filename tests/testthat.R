@@ -1,0 +1,4 @@
+library(testthat)
+library(scVAE)
+
+test_check("scVAE")

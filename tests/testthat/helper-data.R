@@ -1,0 +1,55 @@
+# Small data and quick fits for all tests.
+
+options(scVAE.threads = 1)
+
+sim_small <- function() {
+  simulateCounts(
+    n_cells = 300, n_genes = 500, n_types = 3, n_batches = 2, n_markers = 15,
+    library_size = 300, seed = 7
+  )
+}
+
+# Arguments of a quick fit.
+quick <- function(...) {
+  utils::modifyList(
+    list(min_genes = 20, n_hidden = 16, n_latent = 4, max_epochs = 2, verbose = FALSE),
+    list(...)
+  )
+}
+
+quick_fit <- function(x, ...) do.call(fitSCVAE, c(list(x), quick(...)))
+
+# Without what differs between calls that should give the same result.
+result_of <- function(model) model[c("model", "latent", "latent_sd", "connections", "n_parameters")]
+
+# The folder with real data. Elsewhere than in CI its absence skips the test.
+test_data <- function(file) {
+  folder <- Sys.getenv("SCVAE_TEST_DATA", file.path("..", "..", "..", "shared", "data"))
+  path <- file.path(folder, file)
+  if (!file.exists(path)) {
+    if (identical(Sys.getenv("CI"), "true")) {
+      stop("The test data ", file, " are missing; set SCVAE_TEST_DATA.")
+    }
+    skip(paste("no test data", file))
+  }
+  normalizePath(path)
+}
+
+# Class and text of the error that `expr` gives.
+error_text <- function(expr) {
+  error <- tryCatch(
+    {
+      force(expr)
+      NULL
+    },
+    error = identity
+  )
+  if (is.null(error)) {
+    return("no error")
+  }
+  class <- grep("^scvae_error_", class(error), value = TRUE)
+  paste0(class, "\n", cli::ansi_strip(conditionMessage(error)), "\n")
+}
+
+# The state of R's random numbers.
+random_state <- function() get0(".Random.seed", envir = globalenv(), inherits = FALSE)

@@ -1,0 +1,52 @@
+test_that("a saved model is loaded again", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  file <- withr::local_tempfile(fileext = ".safetensors")
+  expect_identical(saveSCVAE(model, file), file)
+  again <- loadSCVAE(file)
+  expect_s3_class(again, "SCVAE")
+  expect_identical(again$model, model$model)
+  expect_identical(again$connections, model$connections)
+  expect_identical(again$batch_names, model$batch_names)
+  expect_equal(again$history, model$history)
+  expect_identical(again$n_parameters, model$n_parameters)
+  expect_identical(again$genes$gene, model$genes$gene[model$genes$kept])
+  expect_equal(again$genes$scscore, model$genes$scscore[model$genes$kept])
+  expect_identical(
+    predict(again, sim$counts, batch = sim$batch),
+    predict(model, sim$counts, batch = sim$batch)
+  )
+  expect_match(capture.output(print(again)), "not in the file", all = FALSE)
+  expect_identical(again$settings$n_hidden, model$settings$n_hidden)
+  expect_error(predict(again), class = "scvae_error_argument")
+  # Nothing is left beside the file.
+  expect_identical(
+    list.files(dirname(file), pattern = basename(file), all.files = TRUE),
+    basename(file)
+  )
+})
+
+test_that("files are not replaced unless asked", {
+  model <- quick_fit(sim_small()$counts, seed = 1)
+  file <- withr::local_tempfile(lines = "keep me")
+  expect_error(saveSCVAE(model, file), class = "scvae_error_file")
+  expect_identical(readLines(file), "keep me")
+  saveSCVAE(model, file, overwrite = TRUE)
+  expect_identical(loadSCVAE(file)$model, model$model)
+})
+
+test_that("damaged and foreign files are refused", {
+  model <- quick_fit(sim_small()$counts, seed = 1)
+  file <- withr::local_tempfile()
+  for (bytes in list(raw(), charToRaw("not a model"), utils::head(model$model, -10))) {
+    writeBin(bytes, file)
+    expect_error(loadSCVAE(file), class = "scvae_error_model")
+  }
+  expect_error(loadSCVAE("no_such_file"), class = "scvae_error_file")
+  expect_error(
+    saveSCVAE(model, file.path(tempdir(), "no_such_folder", "a")),
+    class = "scvae_error_file"
+  )
+  expect_error(saveSCVAE(model, tempdir()), class = "scvae_error_file")
+  expect_error(saveSCVAE(1, file), class = "scvae_error_argument")
+})

@@ -1,0 +1,153 @@
+test_that("a fit has the promised parts", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  expect_s3_class(model, "SCVAE")
+  expect_type(model$model, "raw")
+  expect_identical(dim(model$latent), c(300L, 4L))
+  expect_identical(dim(model$latent_sd), c(300L, 4L))
+  expect_identical(
+    dimnames(model$latent),
+    list(colnames(sim$counts), paste0("SCVAE_", 1:4))
+  )
+  expect_true(all(is.finite(model$latent)))
+  expect_true(all(model$latent_sd > 0))
+  expect_identical(model$genes$gene, rownames(sim$counts))
+  expect_identical(model$genes$kept, unname(Matrix::rowSums(sim$counts > 0) >= 3))
+  kept <- model$genes$kept
+  expect_identical(range(model$genes$scscore[kept]), c(0, 1))
+  expect_true(all(is.na(model$genes$scscore[!kept])))
+  expect_identical(colnames(model$connections), c("batch_1", "batch_2"))
+  expect_identical(unname(rowMeans(model$connections)), model$genes$n_connections[kept])
+  expect_s3_class(model$history, "data.frame")
+  expect_identical(nrow(model$history), 2L)
+  expect_true(all(c("epoch", "elbo_train", "reconstruction_loss_train") %in% names(model$history)))
+  expect_identical(as.character(model$batch), unname(as.character(sim$batch)))
+  expect_identical(model$stopped, "completed")
+})
+
+test_that("filtered cells keep their row, with NA and a warning that counts them", {
+  x <- sim_small()$counts
+  x[, c(3, 50)] <- 0
+  x <- Matrix::drop0(x)
+  warning <- expect_warning(model <- quick_fit(x, seed = 1), class = "scvae_warning_filtered")
+  expect_match(conditionMessage(warning), "2 of 300")
+  expect_identical(nrow(model$latent), 300L)
+  expect_identical(unname(which(is.na(model$latent[, 1]))), c(3L, 50L))
+})
+
+test_that("set.seed() makes a fit repeatable", {
+  x <- sim_small()$counts
+  set.seed(5)
+  first <- quick_fit(x)
+  second <- quick_fit(x)
+  set.seed(5)
+  again <- quick_fit(x)
+  expect_identical(result_of(first), result_of(again))
+  expect_false(identical(first$latent, second$latent))
+})
+
+test_that("with a seed R's random numbers are left alone", {
+  x <- sim_small()$counts
+  set.seed(5)
+  before <- random_state()
+  first <- quick_fit(x, seed = 3)
+  expect_identical(random_state(), before)
+  expect_identical(result_of(first), result_of(quick_fit(x, seed = 3)))
+  expect_false(identical(first$latent, quick_fit(x, seed = 4)$latent))
+})
+
+test_that("the number of threads does not change the result", {
+  x <- sim_small()$counts
+  one <- quick_fit(x, seed = 1, threads = 1)
+  two <- quick_fit(x, seed = 1, threads = 2)
+  expect_identical(one$latent, two$latent)
+  expect_identical(one$connections, two$connections)
+})
+
+test_that("threads follow the option and the limits", {
+  withr::local_envvar(OMP_THREAD_LIMIT = "1", "_R_CHECK_LIMIT_CORES_" = NA)
+  withr::local_options(scVAE.threads = NULL)
+  expect_identical(check_threads(NULL), 1L)
+  expect_identical(check_threads(3), 3L)
+  withr::local_envvar(OMP_THREAD_LIMIT = NA, "_R_CHECK_LIMIT_CORES_" = "TRUE")
+  expect_lte(check_threads(NULL), 2L)
+  withr::local_options(scVAE.threads = 5)
+  expect_identical(check_threads(NULL), 5L)
+  withr::local_options(scVAE.threads = "many")
+  expect_error(check_threads(NULL), class = "scvae_error_argument")
+})
+
+test_that("verbose = FALSE is silent, verbose = TRUE is not", {
+  x <- sim_small()$counts
+  expect_silent(quick_fit(x, seed = 1))
+  expect_message(quick_fit(x, seed = 1, verbose = TRUE), "300 cells")
+})
+
+test_that("print and summary say what was fitted", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  text <- paste(capture.output(print(model)), collapse = "\n")
+  for (part in c("300", "batch_1, batch_2", "4 dimensions", "zinb", "ELBO", "effective")) {
+    expect_match(text, part, fixed = TRUE)
+  }
+  printed <- capture.output(returned <- print(summary(model, n = 3)))
+  expect_s3_class(returned, "summary.SCVAE")
+  expect_identical(nrow(returned$top_genes), 3L)
+  expect_match(printed, returned$top_genes$gene[1], all = FALSE, fixed = TRUE)
+})
+
+test_that("early stopping stops and keeps the best epoch", {
+  x <- sim_small()$counts
+  model <- quick_fit(
+    x,
+    seed = 1, max_epochs = 60, early_stopping = TRUE, early_stopping_patience = 1, lr = 0.05
+  )
+  expect_identical(model$stopped, "early_stopping")
+  expect_lt(model$epochs, 60)
+  expect_lte(model$best_epoch, model$epochs)
+  expect_true(any(is.finite(model$history$elbo_validation)))
+})
+
+test_that("an interrupted fit gives a model that can be used", {
+  skip_on_cran()
+  skip_on_os("windows")
+  skip_if_not_installed("callr")
+  started <- withr::local_tempfile()
+  process <- callr::r_bg(
+    function(started) {
+      x <- scVAE::simulateCounts(n_cells = 300, n_genes = 500, library_size = 300, seed = 7)$counts
+      classes <- NULL
+      file.create(started)
+      model <- withCallingHandlers(
+        scVAE::fitSCVAE(
+          x,
+          min_genes = 20, n_hidden = 16, max_epochs = 1e6, seed = 1, threads = 1, verbose = FALSE
+        ),
+        warning = function(w) {
+          classes <<- c(classes, class(w))
+          invokeRestart("muffleWarning")
+        }
+      )
+      list(
+        classes = classes, stopped = model$stopped,
+        same = identical(predict(model, x, threads = 1), predict(model))
+      )
+    },
+    list(started = started)
+  )
+  withr::defer(process$kill())
+  deadline <- Sys.time() + 30
+  while (!file.exists(started) && Sys.time() < deadline) Sys.sleep(0.1)
+  Sys.sleep(1)
+  process$interrupt()
+  process$wait(20000)
+  result <- process$get_result()
+  expect_identical(result$stopped, "interrupted")
+  expect_true("scvae_warning_interrupted" %in% result$classes)
+  expect_true(result$same)
+})
+
+test_that("the call holds no data", {
+  x <- sim_small()$counts
+  expect_lt(as.numeric(object.size(quick_fit(x)$call)), 10000)
+})

@@ -1,0 +1,40 @@
+test_that("the score of a model is that of its connections", {
+  model <- quick_fit(sim_small()$counts, seed = 1)
+  score <- scScore(model)
+  expect_identical(score, stats::setNames(model$genes$scscore, model$genes$gene))
+  details <- scScore(model, details = TRUE)
+  expect_identical(names(details), c("gene", "scscore", "n_connections", "se"))
+  expect_error(scScore(model, detail = TRUE), class = "scvae_error_argument")
+})
+
+test_that("the score of counts averages over fits", {
+  sim <- sim_small()
+  score <- function(...) {
+    do.call(scScore, c(list(sim$counts, batch = sim$batch), quick(n_repeats = 3, ...)))
+  }
+  details <- score(seed = 1, details = TRUE)
+  expect_identical(details$gene, rownames(sim$counts))
+  kept <- !is.na(details$scscore)
+  expect_identical(kept, unname(Matrix::rowSums(sim$counts > 0) >= 3))
+  expect_identical(range(details$scscore[kept]), c(0, 1))
+  expect_true(all(details$se[kept] >= 0))
+  expect_gt(max(details$se[kept]), 0)
+  expect_identical(score(seed = 1), stats::setNames(details$scscore, details$gene))
+  set.seed(2)
+  first <- score()
+  set.seed(2)
+  expect_identical(score(), first)
+})
+
+test_that("informative genes are chosen by threshold or number", {
+  score <- c(b = 0.7, a = 0.7, c = 1, d = 0.1, e = NA)
+  expect_identical(informativeGenes(score), c("c", "a", "b"))
+  expect_identical(informativeGenes(score, n = 4), c("c", "a", "b", "d"))
+  expect_identical(informativeGenes(score, threshold = 0.8, n = 4), "c")
+  expect_identical(informativeGenes(score, threshold = 0.05), c("c", "a", "b", "d"))
+  model <- quick_fit(sim_small()$counts, seed = 1)
+  expect_identical(informativeGenes(model), informativeGenes(scScore(model)))
+  expect_identical(informativeGenes(scScore(model, details = TRUE)), informativeGenes(model))
+  expect_error(informativeGenes(1:3), class = "scvae_error_argument")
+  expect_error(informativeGenes(score, threshold = 2), class = "scvae_error_argument")
+})
