@@ -3,5 +3,6 @@
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 CARGO_TARGET_DIR=$SCVAE_CARGO_TARGET
 # R sets this one for the packages that it installs, and extendr is built anew when it changes.
+# shellcheck disable=SC2016  # to be expanded inside R
 R_INCLUDE_DIR=$(R CMD sh -c 'printf %s "$R_INCLUDE_DIR"')
 export PATH CARGO_TARGET_DIR R_INCLUDE_DIR

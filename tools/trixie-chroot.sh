@@ -41,6 +41,7 @@ in_chroot() {
 
 # The mirror the host's own apt uses: trixie lies in the same archive.
 host_mirror() {
+  # shellcheck disable=SC2016  # apt's own variables
   apt-get indextargets --format '$(REPO_URI) $(SUITE) $(LABEL)' 'Created-By: Packages' |
     awk '$3 == "Debian" && $2 !~ /security/ { print $1; exit }'
 }
@@ -119,8 +120,8 @@ test_in_chroot() {
   rust_env="CARGO_HOME=/opt/cargo CARGO_NET_OFFLINE=true SCVAE_CARGO_TARGET=/build/target"
   # shellcheck disable=SC2086  # assignments for env
   in_chroot $rust_env PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    R CMD INSTALL --no-docs --no-test-load /build/package
-  in_chroot SCVAE_TEST_DATA=/build/data Rscript -e '
+    R CMD INSTALL /build/package
+  in_chroot SCVAE_TEST_DATA=/build/data NOT_CRAN=true Rscript -e '
     setwd("/build/package/tests")
     for (p in c("Seurat", "SeuratObject", "SingleCellExperiment")) {
       cat(p, format(packageVersion(p)), "\n")
