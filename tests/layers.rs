@@ -377,13 +377,14 @@ proptest! {
         let trained: Vec<f32> = (0..old.n_slots()).map(|s| 10.0 + s as f32).collect();
         let weights = start.inherit(&trained, &inherit(&old, &new), &new);
         for gene in 0..n_genes {
-            for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
-                let unit = usize::from(new.hidden[slot]);
+            let slots = new.offsets[gene] as usize..new.offsets[gene + 1] as usize;
+            for (&unit, &weight) in new.hidden[slots.clone()].iter().zip(&weights[slots]) {
+                let unit = usize::from(unit);
                 let was = (old.offsets[gene] as usize..old.offsets[gene + 1] as usize)
                     .find(|&s| usize::from(old.hidden[s]) == unit);
                 let expected = was.map_or(dense[gene * n_hidden + unit], |s| trained[s]);
-                prop_assert_eq!(weights[slot], expected);
-                prop_assert!(was.is_some() || weights[slot].abs() <= 0.3);
+                prop_assert_eq!(weight, expected);
+                prop_assert!(was.is_some() || weight.abs() <= 0.3);
             }
         }
     }

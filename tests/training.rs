@@ -410,7 +410,7 @@ fn reconstruction_and_style_transfer() {
                 assert!((own - styled).abs() <= 1e-6 * own.max(1e-6));
             }
         } else {
-            for gene in (0..view.n_genes()).filter(|&g| view.genes()[g] % 5 == 0) {
+            for gene in (0..view.n_genes()).filter(|&g| view.genes()[g].is_multiple_of(5)) {
                 ratio.0 += as_second[[gene, cell]];
                 ratio.1 += scale[[gene, cell]];
             }

@@ -18,10 +18,7 @@ pub fn gene_blocks(n_genes: usize) -> Vec<Range<usize>> {
 }
 
 /// Cuts a slice into the given consecutive lengths.
-pub fn cut<'a, T>(
-    mut slice: &'a mut [T],
-    lengths: impl Iterator<Item = usize>,
-) -> Vec<&'a mut [T]> {
+pub fn cut<T>(mut slice: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     lengths
         .map(|n| {
             let (head, tail) = std::mem::take(&mut slice).split_at_mut(n);

@@ -13,7 +13,7 @@ use super::types::Wiring;
 const LANES: usize = 32;
 
 /// `bias + (M * W) hidden`, genes x cells, of `hidden`: hidden units x cells.
-pub fn decode_forward(
+pub(super) fn forward(
     hidden: &[f32],
     n_cells: usize,
     segments: &[Range<usize>],
@@ -32,25 +32,25 @@ pub fn decode_forward(
     out
 }
 
-/// Gradients of [`decode_forward`] given `d_out`, genes x cells.
-pub struct DecodeGradients {
+/// Gradients of the decoder's layer.
+pub struct DecodeGradients<Buffer> {
     /// Hidden units x cells.
-    pub hidden: Vec<f32>,
+    pub hidden: Buffer,
     /// One per slot of the wiring.
-    pub weights: Vec<f32>,
+    pub weights: Buffer,
     /// One per gene.
-    pub bias: Vec<f32>,
+    pub bias: Buffer,
 }
 
 /// Gradients of the decoder's layer with respect to its input, weights and bias.
-pub fn decode_backward(
+pub(super) fn backward(
     hidden: &[f32],
     n_cells: usize,
     segments: &[Range<usize>],
     wiring: &Wiring,
     weights: &[f32],
     d_out: &[f32],
-) -> DecodeGradients {
+) -> DecodeGradients<Vec<f32>> {
     let mut d_weights = vec![0.0; wiring.n_slots()];
     let mut d_bias = vec![0.0; wiring.n_genes()];
     let blocks = gene_blocks(wiring.n_genes());

@@ -11,7 +11,7 @@ use super::types::{GeneMajorCounts, SparseRows, Wiring};
 /// `bias + input (M * W)`, one row of `n_hidden` values per cell.
 ///
 /// `segments` are the rows of each batch, which say whose mask a row uses.
-pub fn encode_forward(
+pub(super) fn forward(
     input: &SparseRows,
     segments: &[Range<usize>],
     wiring: &Wiring,
@@ -40,7 +40,7 @@ pub fn encode_forward(
 /// Gradient of the weights: for each slot, the sum over cells of input times the gradient at its hidden unit.
 ///
 /// `input` are the encoder's values in the order of `counts`; `d_out` has one row of `n_hidden` values per cell.
-pub fn encode_backward(
+pub(super) fn backward(
     counts: &GeneMajorCounts,
     input: &[f32],
     segments: &[Range<usize>],

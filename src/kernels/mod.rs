@@ -6,15 +6,15 @@ pub mod closed_form;
 mod count_loss;
 mod decode;
 mod encode;
+mod interface;
 pub mod math;
 pub mod special;
 mod types;
 mod zero_tile;
 
-pub use blocks::gene_blocks;
 pub use count_loss::{
     count_loss, count_loss_into, softmax_over_genes, CountLossInput, CountLossOutput,
 };
-pub use decode::{decode_backward, decode_forward, DecodeGradients};
-pub use encode::{encode_backward, encode_forward};
+pub use decode::DecodeGradients;
+pub use interface::{Cpu, Kernels};
 pub use types::{ConnectionList, GeneMajorCounts, SparseRows, Wiring};

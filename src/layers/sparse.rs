@@ -8,7 +8,7 @@ use candle_core::{
     WithDType,
 };
 
-use crate::kernels::{self, Wiring};
+use crate::kernels::{Cpu, Kernels, Wiring};
 use crate::sampling::MiniBatch;
 
 /// First layer: `input (M * W) + bias` of a mini-batch's sparse input, cells x hidden units.
@@ -75,7 +75,7 @@ impl CustomOp2 for SparseEncode {
         let weights = values(weights, weights_layout, self.wiring.n_slots())?;
         let bias = values(bias, bias_layout, self.wiring.n_hidden)?;
         let m = &self.minibatch;
-        let out = kernels::encode_forward(&m.input, &m.segments, &self.wiring, weights, bias);
+        let out = Cpu.encode_forward(&m.input, &m.segments, &self.wiring, weights, bias);
         let shape = (m.n_cells(), self.wiring.n_hidden).into();
         Ok((f32::to_cpu_storage_owned(out), shape))
     }
@@ -90,7 +90,7 @@ impl CustomOp2 for SparseEncode {
         let m = &self.minibatch;
         let d_bias = d_out.sum(0)?;
         let d_weights = with_cpu_values(d_out, |d_out| {
-            kernels::encode_backward(
+            Cpu.encode_backward(
                 &m.counts,
                 &m.input_by_gene,
                 &m.segments,
@@ -133,8 +133,7 @@ impl CustomOp3 for SparseDecode {
         {
             bail!("sparse-decode: {n_hidden} hidden units x {n_cells} cells do not fit the wiring");
         }
-        let out =
-            kernels::decode_forward(hidden, n_cells, &self.segments, &self.wiring, weights, bias);
+        let out = Cpu.decode_forward(hidden, &self.segments, &self.wiring, weights, bias);
         let shape = (self.wiring.n_genes(), n_cells).into();
         Ok((f32::to_cpu_storage_owned(out), shape))
     }
@@ -151,14 +150,7 @@ impl CustomOp3 for SparseDecode {
         let gradients = with_cpu_values(d_out, |d_out| {
             with_cpu_values(hidden, |hidden| {
                 with_cpu_values(weights, |weights| {
-                    kernels::decode_backward(
-                        hidden,
-                        n_cells,
-                        &self.segments,
-                        &self.wiring,
-                        weights,
-                        d_out,
-                    )
+                    Cpu.decode_backward(hidden, &self.segments, &self.wiring, weights, d_out)
                 })
             })
         })???;

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Shape, Tensor};
 
-use crate::kernels::{self, softmax_over_genes, CountLossInput, CountLossOutput, GeneMajorCounts};
+use crate::kernels::{
+    softmax_over_genes, CountLossInput, CountLossOutput, Cpu, GeneMajorCounts, Kernels,
+};
 use crate::{Error, Result};
 
 /// A mini-batch's loss.
@@ -126,8 +128,9 @@ impl CountLossOp {
             counts: &self.counts,
             segments: &self.segments,
         };
-        let output =
-            kernels::count_loss(&input, self.gradients).map_err(candle_core::Error::wrap)?;
+        let output = Cpu
+            .count_loss(&input, self.gradients)
+            .map_err(candle_core::Error::wrap)?;
         let loss = output.loss as f32;
         if self.gradients {
             // A second forward pass of the same operation would give the same results, so the first may stay.
