@@ -100,7 +100,7 @@ plotScScore <- function(score, threshold = 0.6, bins = 50) {
 }
 
 # Local maxima of the smoothed density that hold a share of the highest.
-score_peaks <- function(score, share = 0.05) {
+score_peaks <- function(score, share = 0.02) {
   if (length(score) < 2 || diff(range(score)) == 0) {
     return(unique(score))
   }
