@@ -66,7 +66,7 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, details = FALS
   on.exit(progress$done())
   fit <- rust_call(
     rs_score(
-      counts$data, counts$gene_names, batch$codes, batch$names, settings, n_repeats,
+      counts$data, batch$codes, batch$names, settings, n_repeats,
       progress$update
     ),
     call

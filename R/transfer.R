@@ -123,7 +123,7 @@ reconstruct_output <- function(model, x, ..., to, batch, genes, cells, library, 
 reconstruct_chunk <- 5e6
 
 reconstruct_cells <- function(model, counts, batch, genes, cells, library, what, to, threads,
-                              call) {
+                              call, chunk = reconstruct_chunk) {
   library <- check_library(library, call)
   gene_index <- choose_index(genes, model_genes(model), "genes", call)
   cell_index <- choose_index(cells, counts$cell_names, "cells", call)
@@ -134,7 +134,7 @@ reconstruct_cells <- function(model, counts, batch, genes, cells, library, what,
     0, length(gene_index), length(cell_index),
     dimnames = list(model_genes(model)[gene_index], counts$cell_names[cell_index])
   )
-  per_chunk <- max(1, floor(reconstruct_chunk / max(1, length(gene_index))))
+  per_chunk <- max(1, floor(chunk / max(1, length(gene_index))))
   chunks <- split(seq_along(cell_index), (seq_along(cell_index) - 1) %/% per_chunk)
   for (columns in chunks) {
     out[, columns] <- rust_call(

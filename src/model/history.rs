@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Numbers in an epoch's record.
+pub(super) const N_COLUMNS: usize = 10;
+
 /// One epoch. Losses are per cell: means over the cells seen, in nats.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpochRecord {
     /// From 1.
     pub epoch: usize,
@@ -40,7 +43,7 @@ pub enum Stopped {
 }
 
 /// Record of a whole training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// One record per finished epoch.
     pub epochs: Vec<EpochRecord>,
@@ -48,4 +51,40 @@ pub struct History {
     pub stopped: Stopped,
     /// With early stopping, the epoch whose model was kept.
     pub best_epoch: Option<usize>,
+}
+
+impl EpochRecord {
+    /// The record as numbers; not a number where it has none.
+    pub(super) fn to_row(self) -> [f64; N_COLUMNS] {
+        let or_nan = |x: Option<f64>| x.unwrap_or(f64::NAN);
+        [
+            self.epoch as f64,
+            self.elbo_train,
+            self.reconstruction_loss_train,
+            self.kl_local_train,
+            self.kl_weight,
+            or_nan(self.elbo_validation),
+            or_nan(self.reconstruction_loss_validation),
+            or_nan(self.kl_local_validation),
+            self.connections_changed as f64,
+            self.seconds,
+        ]
+    }
+
+    /// The record that [`EpochRecord::to_row`] wrote.
+    pub(super) fn from_row(row: [f64; N_COLUMNS]) -> Self {
+        let known = |x: f64| (!x.is_nan()).then_some(x);
+        EpochRecord {
+            epoch: row[0] as usize,
+            elbo_train: row[1],
+            reconstruction_loss_train: row[2],
+            kl_local_train: row[3],
+            kl_weight: row[4],
+            elbo_validation: known(row[5]),
+            reconstruction_loss_validation: known(row[6]),
+            kl_local_validation: known(row[7]),
+            connections_changed: row[8] as usize,
+            seconds: row[9],
+        }
+    }
 }

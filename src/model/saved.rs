@@ -8,7 +8,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::{History, Settings, Vae};
+use super::history::N_COLUMNS;
+use super::{EpochRecord, History, Settings, Stopped, Vae};
 use crate::layers::{unwire, wire, ConnectionMask};
 use crate::{Error, Result};
 
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 const FORMAT: u32 = 1;
 /// Key of the JSON header in the file.
 const HEADER: &str = "scvae";
+/// Name of the tensor that holds the history, epochs x columns.
+const HISTORY: &str = "history";
 
 /// A model with the names and the history that belong to it.
 #[derive(Debug, Clone)]
@@ -38,7 +41,8 @@ struct Header {
     n_batches: usize,
     gene_names: Vec<String>,
     batch_names: Vec<String>,
-    history: History,
+    stopped: Stopped,
+    best_epoch: Option<usize>,
 }
 
 impl SavedModel {
@@ -54,7 +58,8 @@ impl SavedModel {
             n_batches: self.model.n_batches,
             gene_names: self.gene_names.clone(),
             batch_names: self.batch_names.clone(),
-            history: self.history.clone(),
+            stopped: self.history.stopped,
+            best_epoch: self.history.best_epoch,
         };
         let header = serde_json::to_string(&header).map_err(unwritable)?;
         let mut data: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -74,6 +79,12 @@ impl SavedModel {
             data.push((counts_name(b), Dtype::U32, vec![n_genes], n_of_gene));
             data.push((units_name(b), Dtype::U16, vec![list.hidden.len()], units));
         }
+        // As numbers, not as JSON: text would lose the last bit.
+        let epochs = &self.history.epochs;
+        let rows = epochs.iter().flat_map(|record| record.to_row());
+        let bytes = rows.flat_map(f64::to_le_bytes).collect();
+        let shape = vec![epochs.len(), N_COLUMNS];
+        data.push((HISTORY.into(), Dtype::F64, shape, bytes));
         let views = data
             .iter()
             .map(|(name, dtype, shape, bytes)| {
@@ -148,7 +159,11 @@ impl SavedModel {
             model,
             gene_names: header.gene_names,
             batch_names: header.batch_names,
-            history: header.history,
+            history: History {
+                epochs: read_history(&file)?,
+                stopped: header.stopped,
+                best_epoch: header.best_epoch,
+            },
         })
     }
 
@@ -173,6 +188,24 @@ fn counts_name(batch: usize) -> String {
 
 fn units_name(batch: usize) -> String {
     format!("mask.{batch}.hidden_unit")
+}
+
+fn read_history(file: &SafeTensors) -> Result<Vec<EpochRecord>> {
+    let view = file.tensor(HISTORY).map_err(damaged)?;
+    let numbers = view.data().chunks_exact(8).map(|b| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(b);
+        f64::from_le_bytes(bytes)
+    });
+    let numbers: Vec<f64> = numbers.collect();
+    let rows = numbers.chunks_exact(N_COLUMNS);
+    Ok(rows
+        .map(|chunk| {
+            let mut row = [0.0; N_COLUMNS];
+            row.copy_from_slice(chunk);
+            EpochRecord::from_row(row)
+        })
+        .collect())
 }
 
 fn read_mask(

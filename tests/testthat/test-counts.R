@@ -57,17 +57,22 @@ test_that("a DelayedMatrix gives the same result", {
 test_that("an h5ad file gives the same result as its matrix", {
   skip_if_not_installed("HDF5Array")
   path <- test_data("pbmc_kang_ctrl.h5ad")
-  x <- as(HDF5Array::H5ADMatrix(path), "dgCMatrix")
+  delayed <- HDF5Array::H5SparseMatrix(path, "X")
+  names <- as_counts(path)
+  dimnames(delayed) <- list(names$gene_names, names$cell_names)
+  x <- as(delayed, "dgCMatrix")
   args <- quick(max_epochs = 1, min_genes = 200, seed = 1)
   batch <- rs_read_obs(path, "batch")
   from_file <- suppressWarnings(do.call(fitSCVAE, c(list(path, batch = "batch"), args)))
   from_matrix <- suppressWarnings(do.call(fitSCVAE, c(list(x, batch = batch), args)))
   expect_identical(result_of(from_file), result_of(from_matrix))
   expect_identical(levels(from_file$batch), sort(unique(batch)))
-  delayed <- suppressWarnings(
-    do.call(fitSCVAE, c(list(HDF5Array::H5ADMatrix(path), batch = batch), args))
+  from_delayed <- suppressWarnings(do.call(fitSCVAE, c(list(delayed, batch = batch), args)))
+  expect_identical(result_of(from_delayed), result_of(from_matrix))
+  expect_identical(
+    predict(from_file, path, cells = 1:5),
+    predict(from_matrix, x, batch = batch, cells = 1:5)
   )
-  expect_identical(result_of(delayed), result_of(from_matrix))
 })
 
 test_that("columns and layers of an h5ad file are looked up", {

@@ -17,7 +17,7 @@ test_that("a saved model is loaded again", {
     predict(model, sim$counts, batch = sim$batch)
   )
   expect_match(capture.output(print(again)), "not in the file", all = FALSE)
-  expect_identical(again$settings$n_hidden, model$settings$n_hidden)
+  expect_equal(again$settings$n_hidden, model$settings$n_hidden)
   expect_error(predict(again), class = "scvae_error_argument")
   # Nothing is left beside the file.
   expect_identical(

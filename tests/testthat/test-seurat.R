@@ -74,7 +74,7 @@ test_that("split layers are joined in the object's order", {
     SeuratObject::Embeddings(joined[["scvae"]]),
     SeuratObject::Embeddings(whole[["scvae"]])
   )
-  expect_identical(scvaeModel(joined)$model, scvaeModel(whole)$model)
+  expect_identical(result_of(scvaeModel(joined)), result_of(scvaeModel(whole)))
   expect_setequal(
     SeuratObject::VariableFeatures(joined, method = "scscore"),
     informativeGenes(scvaeModel(whole))
