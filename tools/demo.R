@@ -53,9 +53,12 @@ picture <- function(name, plot, width = 7, height = 5) {
 
 if (is.null(path)) {
   cat("Simulating counts: 1,200 cells of 5 types in 2 batches, 4,000 genes\n")
-  simulated <- simulateCounts(n_cells = 1200, n_genes = 4000, n_types = 5, n_batches = 2, seed = 1)
+  simulated <- simulateCounts(
+    n_cells = 1200, n_genes = 4000, n_types = 5, n_batches = 2, n_markers = 60,
+    library_size = 1200, seed = 1
+  )
   label <- simulated$cell_type
-  model <- fitSCVAE(simulated$counts, batch = simulated$batch, max_epochs = 60, seed = 1)
+  model <- fitSCVAE(simulated$counts, batch = simulated$batch, max_epochs = 100, seed = 1)
 } else {
   label <- if (!is.null(label_column)) scVAE:::rust_call(scVAE:::rs_read_obs(path, label_column))
   model <- fitSCVAE(path, batch = batch_column, seed = 1)
@@ -76,10 +79,9 @@ if (any(!is.na(label))) {
   cat("\nHow well the embedding keeps the cell types apart (1 is best):\n")
   known <- !is.na(label)
   cat(sprintf("  ASW      %.3f\n", silhouette_score(latent[known, ], label[known])))
-  table <- scores(latent, label)
-  cat(sprintf("  %-8s NMI %.3f  ARI %.3f\n", rownames(table), table[, "NMI"], table[, "ARI"]),
-    sep = ""
-  )
+  agreed <- scores(latent, label)
+  lines <- sprintf("  %-8s NMI %.3f  ARI %.3f", rownames(agreed), agreed[, "NMI"], agreed[, "ARI"])
+  writeLines(lines)
 }
 if (length(unique(batch)) > 1) {
   cat(sprintf("  ASW of the batches %.3f (0.5: mixed)\n", silhouette_score(latent, batch)))
@@ -96,17 +98,20 @@ if (is.null(path)) {
   ))
 }
 
-map <- data.frame(uwot::umap(latent, n_threads = 1), label = label, batch = batch)
-names(map)[1:2] <- c("UMAP_1", "UMAP_2")
-shown <- c(
-  if (any(!is.na(map$label))) "label", if (length(unique(map$batch)) > 1) "batch"
-)
-by <- if (length(shown) > 0) shown[1] else "none"
-map$none <- "cells"
-picture("umap.png", ggplot2::ggplot(
-  map, ggplot2::aes(.data[["UMAP_1"]], .data[["UMAP_2"]], colour = .data[[by]])
+# One panel per thing that is known of the cells.
+map <- data.frame(uwot::umap(latent, n_threads = 1))
+known <- list(`cell type` = label, batch = batch)
+known <- known[vapply(known, function(x) length(unique(x)) > 1, logical(1))]
+if (length(known) == 0) known <- list(cells = rep("all", nrow(latent)))
+map <- do.call(rbind, lapply(names(known), function(what) {
+  data.frame(UMAP_1 = map[, 1], UMAP_2 = map[, 2], what = what, value = known[[what]])
+}))
+map$what <- factor(map$what, levels = names(known))
+picture("umap.png", width = 4 + 4 * length(known), ggplot2::ggplot(
+  map, ggplot2::aes(.data[["UMAP_1"]], .data[["UMAP_2"]], colour = .data[["value"]])
 ) +
   ggplot2::geom_point(size = 0.5) +
+  ggplot2::facet_wrap(~what) +
   ggplot2::labs(colour = NULL) +
   ggplot2::theme_minimal())
 picture("scscore.png", plot(model, "scscore"))
