@@ -171,9 +171,9 @@ impl Settings {
         let rules: [(&str, bool, String, &str); 22] = [
             (
                 "n_hidden",
-                (1..=4096).contains(&self.n_hidden),
+                (1..=65536).contains(&self.n_hidden),
                 self.n_hidden.to_string(),
-                "between 1 and 4096",
+                "between 1 and 65536",
             ),
             (
                 "n_latent",
