@@ -510,6 +510,19 @@ fn settings_out_of_range_are_refused_by_name() {
 }
 
 #[test]
+fn the_default_length_of_training_falls_with_the_number_of_cells() {
+    let s = Settings::default();
+    assert_eq!([10, 859, 4000].map(|n| s.epochs(n)), [100; 3]);
+    assert_eq!(s.epochs(16_000), 50);
+    assert_eq!(s.epochs(1_000_000), 40);
+    let given = Settings {
+        max_epochs: Some(7),
+        ..s
+    };
+    assert_eq!(given.epochs(100), 7);
+}
+
+#[test]
 fn batches_too_small_to_learn_from_are_refused_by_name() {
     let names = ["first".to_string(), "second".to_string()];
     assert!(check_batch_sizes(&[0, 0, 0, 1, 1, 1], &names).is_ok());

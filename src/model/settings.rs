@@ -7,6 +7,13 @@ use crate::likelihood::Likelihood;
 use crate::sampling::Sampling;
 use crate::{Error, Result};
 
+/// Epochs chosen for small sets.
+const MOST_EPOCHS: f64 = 100.0;
+/// Epochs chosen for the largest sets.
+const FEWEST_EPOCHS: f64 = 40.0;
+/// Training cells from which on fewer epochs are chosen.
+const MANY_CELLS: f64 = 4000.0;
+
 /// Whether batches have masks of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,15 +156,17 @@ impl Settings {
         }
     }
 
-    /// Epochs to train for `n_train` cells: as given, or chosen by the number of cells.
+    /// Epochs to train for `n_train` cells: as given, or 100 up to 4,000 cells and from there on fewer, in proportion
+    /// to one over the square root of their number, but never below 40, so that genes can reach their bounds.
+    /// Measured in `bench/results/ablation.md`.
     pub fn epochs(&self, n_train: usize) -> usize {
         self.max_epochs.unwrap_or_else(|| {
-            let _ = n_train;
-            100
+            let fewer = (MANY_CELLS / n_train.max(1) as f64).sqrt().min(1.0);
+            (MOST_EPOCHS * fewer).round().max(FEWEST_EPOCHS) as usize
         })
     }
 
-    /// Epochs of the KL term's warm-up when training takes `epochs`.
+    /// Epochs of the KL term's warm-up when training takes `epochs`: as given, or all of them.
     pub fn kl_warmup(&self, epochs: usize) -> usize {
         self.n_epochs_kl_warmup.unwrap_or(epochs)
     }
