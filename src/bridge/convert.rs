@@ -197,7 +197,7 @@ pub fn history(history: &History) -> List {
         reconstruction_loss_validation = column(&|r| or_na(r.reconstruction_loss_validation)),
         kl_local_validation = column(&|r| or_na(r.kl_local_validation)),
         connections_changed = column(&|r| r.connections_changed as f64),
-        seconds = column(&|r| r.seconds)
+        seconds = column(&|r| or_na(r.seconds))
     )
 }
 

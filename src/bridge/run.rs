@@ -108,7 +108,7 @@ fn show(progress: &Robj, p: &Progress) -> bool {
     let r = &p.record;
     let done = (p.fit * p.max_epochs + r.epoch) as f64;
     let all = (p.n_fits * p.max_epochs) as f64;
-    let of_this_fit = r.seconds / r.epoch as f64;
+    let of_this_fit = r.seconds.map_or(f64::NAN, |s| s / r.epoch as f64);
     let info = list!(
         repeat_ = p.fit as i32 + 1,
         n_repeats = p.n_fits as i32,

@@ -93,7 +93,8 @@ pub struct Settings {
     pub n_epochs_kl_warmup: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Threads to use.
+    /// Threads to use; no property of the model, so not saved with it.
+    #[serde(skip_serializing)]
     pub threads: usize,
     /// `cpu`, `cuda` or `auto`.
     pub device: String,
