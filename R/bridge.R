@@ -43,7 +43,7 @@ new_progress <- function(verbose, label, read) {
           id <<- cli::cli_progress_bar(
             name = label,
             format = paste(
-              "{cli::pb_name}{cli::pb_bar} {cli::pb_current}/{cli::pb_total}",
+              "{cli::pb_name}{cli::pb_bar} epoch {cli::pb_current}/{cli::pb_total}",
               "{cli::pb_status}"
             ),
             total = at$total,
@@ -74,8 +74,9 @@ fit_progress <- function(info) {
   validation <- info$validation
   status <- c(
     sprintf("loss %.1f", info$loss),
-    if (isTRUE(is.finite(validation))) sprintf("validation %.1f", validation),
-    eta_text(info$eta_seconds)
+    eta_text(info$eta_seconds),
+    # Last, as a narrow terminal cuts the line.
+    if (isTRUE(is.finite(validation))) sprintf("validation %.1f", validation)
   )
   list(
     current = info$epoch,

@@ -256,5 +256,3 @@ available_threads <- function() {
   )
   max(1L, min(limits))
 }
-
-`%||%` <- function(a, b) if (is.null(a)) b else a

@@ -32,6 +32,10 @@ rs_fit <- function(counts, gene_names, batch, batch_names, settings, progress) .
 #' @noRd
 rs_score <- function(counts, batch, batch_names, settings, n_repeats, progress) .Call(wrap__rs_score, counts, batch, batch_names, settings, n_repeats, progress)
 
+#' Log-probability of counts under the model's distribution; arguments of one length.
+#' @noRd
+rs_log_probability <- function(counts, mu, px_r, px_dropout) .Call(wrap__rs_log_probability, counts, mu, px_r, px_dropout)
+
 #' Embeds cells of known batches.
 #' @noRd
 rs_embed <- function(model, counts, gene_position, batch, threads) .Call(wrap__rs_embed, model, counts, gene_position, batch, threads)

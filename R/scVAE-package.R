@@ -22,7 +22,7 @@
 #' @importClassesFrom Matrix dgCMatrix
 #' @importFrom Matrix sparseMatrix t
 #' @importFrom methods as is setGeneric setMethod slot
-#' @importFrom rlang .data
+#' @importFrom rlang .data %||%
 #' @importFrom stats predict
 #' @keywords internal
 "_PACKAGE"

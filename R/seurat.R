@@ -1,7 +1,7 @@
 # Seurat: counts from assays of version 3, 4 and 5, and RunSCVAE().
 
-as_counts.Seurat <- function(x, assay = NULL, layer = "counts", features = NULL, ...,
-                             call = rlang::caller_env()) {
+as_counts.Seurat <- function(x, assay = NULL, layer = "counts", # nolint: object_name_linter.
+                             features = NULL, ..., call = rlang::caller_env()) {
   refuse_dots(c("assay", "layer", "features"), ..., call = call)
   need_package("SeuratObject", "for Seurat objects", call)
   assay <- seurat_assay(x, assay, call)
@@ -30,8 +30,8 @@ seurat_assay <- function(x, assay, call) {
 }
 
 # Version 3 and 4.
-as_counts.Assay <- function(x, layer = "counts", features = NULL, ...,
-                            call = rlang::caller_env()) {
+as_counts.Assay <- function(x, layer = "counts", # nolint: object_name_linter.
+                            features = NULL, ..., call = rlang::caller_env()) {
   refuse_dots(c("layer", "features"), ..., call = call)
   known <- c("counts", "data", "scale.data")
   layer <- check_choice(layer, known, "layer", call)
@@ -53,8 +53,8 @@ as_counts.Assay <- function(x, layer = "counts", features = NULL, ...,
 }
 
 # Version 5, where the counts can be split over layers.
-as_counts.StdAssay <- function(x, layer = "counts", features = NULL, ...,
-                               call = rlang::caller_env()) {
+as_counts.StdAssay <- function(x, layer = "counts", # nolint: object_name_linter.
+                               features = NULL, ..., call = rlang::caller_env()) {
   refuse_dots(c("layer", "features"), ..., call = call)
   check_string(layer, "layer", call = call)
   layers <- assay5_layers(x, layer, call)

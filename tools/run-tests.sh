@@ -57,8 +57,6 @@ check() {
   fi
 }
 
-# Names and usage are not among the linters (.lintr): those of S3 methods look wrong to lintr, and
-# R CMD check looks for unknown functions and variables.
 lint() {
   Rscript -e '
     lints <- c(lintr::lint_package("."), lintr::lint_dir("tools"))

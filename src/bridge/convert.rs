@@ -186,7 +186,7 @@ pub fn history(history: &History) -> List {
     let column = |f: &dyn Fn(&crate::model::EpochRecord) -> f64| -> Vec<f64> {
         history.epochs.iter().map(f).collect()
     };
-    let or_na = |x: Option<f64>| x.unwrap_or_else(|| f64::na());
+    let or_na = |x: Option<f64>| x.unwrap_or_else(f64::na);
     list!(
         epoch = column(&|r| r.epoch as f64),
         elbo_train = column(&|r| r.elbo_train),
@@ -197,7 +197,7 @@ pub fn history(history: &History) -> List {
         reconstruction_loss_validation = column(&|r| or_na(r.reconstruction_loss_validation)),
         kl_local_validation = column(&|r| or_na(r.kl_local_validation)),
         connections_changed = column(&|r| r.connections_changed as f64),
-        seconds = column(&|r| r.seconds)
+        seconds = column(&|r| or_na(r.seconds))
     )
 }
 

@@ -108,14 +108,14 @@ fn show(progress: &Robj, p: &Progress) -> bool {
     let r = &p.record;
     let done = (p.fit * p.max_epochs + r.epoch) as f64;
     let all = (p.n_fits * p.max_epochs) as f64;
-    let of_this_fit = r.seconds / r.epoch as f64;
+    let of_this_fit = r.seconds.map_or(f64::NAN, |s| s / r.epoch as f64);
     let info = list!(
         repeat_ = p.fit as i32 + 1,
         n_repeats = p.n_fits as i32,
         epoch = r.epoch as i32,
         max_epochs = p.max_epochs as i32,
         loss = r.elbo_train,
-        validation = r.elbo_validation.unwrap_or_else(|| f64::na()),
+        validation = r.elbo_validation.unwrap_or_else(f64::na),
         eta_seconds = of_this_fit * (all - done)
     );
     function.call(pairlist!(info)).is_ok()

@@ -4,6 +4,7 @@ use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
 use super::run::off_thread;
+use crate::likelihood::{negative_binomial, zero_inflated};
 use crate::model::SavedModel;
 use crate::results::{embed, reconstruct, Output, Reconstruction};
 use crate::{Error, Result};
@@ -152,8 +153,30 @@ pub fn rs_check_model(model: Robj) -> extendr_api::Result<()> {
     convert::model(&model).map(|_| ()).map_err(to_r)
 }
 
+/// Log-probability of counts under the model's distribution; arguments of one length.
+/// @noRd
+#[extendr]
+pub fn rs_log_probability(
+    counts: &[f64],
+    mu: &[f64],
+    px_r: &[f64],
+    px_dropout: &[f64],
+) -> Vec<f64> {
+    let inputs = counts.iter().zip(mu).zip(px_r).zip(px_dropout);
+    inputs
+        .map(|(((&x, &mu), &r), &p)| {
+            if p > 0.0 {
+                zero_inflated(x, mu.ln(), p.ln() - (-p).ln_1p(), r.ln()).value
+            } else {
+                negative_binomial(x, mu.ln(), r.ln()).value
+            }
+        })
+        .collect()
+}
+
 extendr_module! {
     mod trained;
+    fn rs_log_probability;
     fn rs_embed;
     fn rs_reconstruct;
     fn rs_model_info;

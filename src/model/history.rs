@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Numbers in an epoch's record.
-pub(super) const N_COLUMNS: usize = 10;
+pub(super) const N_COLUMNS: usize = 9;
 
 /// One epoch. Losses are per cell: means over the cells seen, in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,8 +26,8 @@ pub struct EpochRecord {
     pub kl_local_validation: Option<f64>,
     /// Connections changed at the epoch's end, over all masks.
     pub connections_changed: usize,
-    /// Seconds since training began.
-    pub seconds: f64,
+    /// Seconds since training began; not saved with the model, so that the same training gives the same file.
+    pub seconds: Option<f64>,
 }
 
 /// How training ended.
@@ -67,7 +67,6 @@ impl EpochRecord {
             or_nan(self.reconstruction_loss_validation),
             or_nan(self.kl_local_validation),
             self.connections_changed as f64,
-            self.seconds,
         ]
     }
 
@@ -84,7 +83,7 @@ impl EpochRecord {
             reconstruction_loss_validation: known(row[6]),
             kl_local_validation: known(row[7]),
             connections_changed: row[8] as usize,
-            seconds: row[9],
+            seconds: None,
         }
     }
 }

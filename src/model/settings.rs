@@ -7,6 +7,13 @@ use crate::likelihood::Likelihood;
 use crate::sampling::Sampling;
 use crate::{Error, Result};
 
+/// Epochs chosen for small sets.
+const MOST_EPOCHS: f64 = 100.0;
+/// Epochs chosen for the largest sets.
+const FEWEST_EPOCHS: f64 = 40.0;
+/// Training cells from which on fewer epochs are chosen.
+const MANY_CELLS: f64 = 4000.0;
+
 /// Whether batches have masks of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,7 +93,8 @@ pub struct Settings {
     pub n_epochs_kl_warmup: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Threads to use.
+    /// Threads to use; no property of the model, so not saved with it.
+    #[serde(skip_serializing)]
     pub threads: usize,
     /// `cpu`, `cuda` or `auto`.
     pub device: String,
@@ -149,15 +157,17 @@ impl Settings {
         }
     }
 
-    /// Epochs to train for `n_train` cells: as given, or chosen by the number of cells.
+    /// Epochs to train for `n_train` cells: as given, or 100 up to 4,000 cells and from there on fewer, in proportion
+    /// to one over the square root of their number, but never below 40, so that genes can reach their bounds.
+    /// Measured in `bench/results/ablation.md`.
     pub fn epochs(&self, n_train: usize) -> usize {
         self.max_epochs.unwrap_or_else(|| {
-            let _ = n_train;
-            100
+            let fewer = (MANY_CELLS / n_train.max(1) as f64).sqrt().min(1.0);
+            (MOST_EPOCHS * fewer).round().max(FEWEST_EPOCHS) as usize
         })
     }
 
-    /// Epochs of the KL term's warm-up when training takes `epochs`.
+    /// Epochs of the KL term's warm-up when training takes `epochs`: as given, or all of them.
     pub fn kl_warmup(&self, epochs: usize) -> usize {
         self.n_epochs_kl_warmup.unwrap_or(epochs)
     }
@@ -171,9 +181,9 @@ impl Settings {
         let rules: [(&str, bool, String, &str); 22] = [
             (
                 "n_hidden",
-                (1..=4096).contains(&self.n_hidden),
+                (1..=65536).contains(&self.n_hidden),
                 self.n_hidden.to_string(),
-                "between 1 and 4096",
+                "between 1 and 65536",
             ),
             (
                 "n_latent",

@@ -140,7 +140,7 @@ impl Trainer<'_> {
                 reconstruction_loss_validation: validation.map(|(r, _)| r),
                 kl_local_validation: validation.map(|(_, k)| k),
                 connections_changed: 0,
-                seconds: 0.0,
+                seconds: None,
             };
             let mut stop = false;
             if let (Some(watch), Some(loss)) = (&mut watch, record.elbo_validation) {
@@ -149,7 +149,7 @@ impl Trainer<'_> {
             if s.adjust_every > 0 && epoch % s.adjust_every == 0 && epoch < max_epochs && !stop {
                 record.connections_changed = self.adjust()?;
             }
-            record.seconds = start.elapsed().as_secs_f64();
+            record.seconds = Some(start.elapsed().as_secs_f64());
             self.monitor.epoch_done(&record, max_epochs);
             history.epochs.push(record);
             if stop {

@@ -19,9 +19,8 @@ quick <- function(...) {
 
 quick_fit <- function(x, ...) do.call(fitSCVAE, c(list(x), quick(...)))
 
-# Without what differs between calls that should give the same result: names of columns, times. The
-# model's bytes hold the times of the epochs, so they cannot be compared; the history, the latents of
-# all cells and the connections follow from all weights.
+# What calls that should give the same result must agree in. The model's bytes hold the times of
+# the epochs and cannot be compared; history, latents and connections follow from all weights.
 result_of <- function(model) {
   model$history$seconds <- NULL
   model[c("latent", "latent_sd", "genes", "connections", "history", "n_parameters")]

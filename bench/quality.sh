@@ -1,0 +1,41 @@
+#!/bin/bash
+# Our rows of the quality table: five seeds of each set at default settings. Rows that exist are kept.
+#
+#   bench/quality.sh DATA_DIR [SET...]     SET: kang, kang_batch, tian_batch, bladder, facs; default all
+#
+# Needs the package where R finds it, and Python with bench/peers/requirements.txt as $PYTHON.
+set -eu
+cd "$(dirname "$0")"
+data=${1:?usage: quality.sh DATA_DIR [SET...]}
+shift
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+results=results/quality.jsonl
+touch "$results"
+
+# fit SET BATCH METHOD SEED
+fit() {
+  grep -q "\"dataset\": \"$1\", \"method\": \"$3\", \"seed\": $4," "$results" && return 0
+  local out=$work/embedding row=() extra
+  [ "$2" = - ] || row=(--model-batch)
+  extra=$(Rscript fit_embedding.R "$data/$1.h5ad" "$out.csv" "$2" "$4" 1)
+  "$python" score_embedding.py "$out.csv" "$data/$1.h5ad" --dataset "$1" --method "$3" --seed "$4" \
+    ${row[@]+"${row[@]}"} --extra "$extra" --results "$results" >/dev/null
+  echo "$(date +%T) $1 $3 seed $4 done"
+}
+
+[ $# -gt 0 ] || set -- kang kang_batch tian_batch bladder facs
+for set in "$@"; do
+  for seed in 0 1 2 3 4; do
+    case $set in
+      kang) fit pbmc_kang_ctrl - scvae "$seed" ;;
+      kang_batch) fit pbmc_kang_ctrl batch scvae_batch "$seed" ;;
+      tian_batch) fit celllines_tian batch scvae_batch "$seed" ;;
+      bladder) fit mouse_bladder_han - scvae "$seed" ;;
+      facs) fit pbmc_facs_zheng - scvae "$seed" ;;
+      *) echo "unknown set $set" >&2; exit 2 ;;
+    esac
+  done
+done
+"$python" quality_table.py

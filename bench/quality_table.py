@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""The quality table: this package against its peers, from rows scored alike.
+
+  python quality_table.py [--ours results/quality.jsonl] [--peers results/peers.jsonl]
+         [--out results/quality.md]
+
+Both inputs hold one JSON object a line: ours as score_embedding.py appends them,
+the peers' as the scripts in peers/ do. A data set with batches gets two tables:
+one of the methods that were given the batches, one of those that were not, since
+only methods that knew the same can be held against each other. Rows of one
+method, gene list and number of epochs are summed up over the seeds; where a seed
+was run again the last row counts.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+from typing import NamedTuple
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+SCORES = [
+    ("ASW", "asw_scaled"),
+    ("NMI Leiden best", "leiden_best_nmi"),
+    ("ARI Leiden best", "leiden_best_ari"),
+    ("NMI Leiden r=1", "leiden_r1_nmi"),
+    ("ARI Leiden r=1", "leiden_r1_ari"),
+    ("NMI k-means", "kmeans_nmi"),
+    ("ARI k-means", "kmeans_ari"),
+    ("graph conn.", "graph_connectivity"),
+]
+MIXING = [
+    ("batch ASW", "batch_asw"),
+    ("iLISI", "ilisi"),
+    ("kBET", "kbet_knn"),
+]
+BATCH_NAMES = {"pbmc_kang_ctrl": "donors", "celllines_tian": "protocols and plates"}
+
+HEAD = """# Quality of the embedding
+
+Written by `bench/quality_table.py`; do not edit by hand.
+
+## What the columns are
+
+Every score comes from `bench/peers/metrics.py`, on the same cells: those that are
+left when genes in fewer than 3 cells are dropped first and then cells with fewer
+than 200 genes. All are better when higher; the highest of a column is in bold.
+
+- **ASW**: silhouette s of the published cell types, Euclidean, in the embedding
+  itself, given as (s + 1) / 2. It depends on the number of dimensions (`dims`), so
+  compare rows of the same.
+- **NMI, ARI**: agreement of a clustering with the published cell types.
+  *Leiden best*: Leiden on the 15-neighbour graph at the resolution (0.1, 0.2 .. 2.0)
+  of the highest NMI, and the ARI of that same clustering; it looks at the labels, for
+  every method alike, and so is an upper bound. *Leiden r=1*: at resolution 1, which
+  does not look. *k-means*: k = the number of cell types, best of 10 starts.
+- **graph conn.**: share of a cell type's cells that lie in its largest connected part
+  of the 15-neighbour graph, mean over types.
+- **batch ASW**: 1 - |silhouette of the batches within a cell type|, mean over cells,
+  then over types. **iLISI**: the effective number of batches among 90 neighbours,
+  scaled to [0, 1]. **kBET**: share of cells whose 50 neighbours within the cell type
+  pass a chi-square test for the type's batch shares, mean over types. These three
+  measure mixing only: an embedding of pure noise scores high on them.
+
+Entries are means ± standard errors over the seeds of the model (`seeds`); an entry
+without ± is one run, with a seed noise that this table does not show. `epochs` is
+what the model trained for; 400 is what scvi-tools' own rule gives for all these sets.
+Rows of fewer epochs are cut short and stand here for the comparison at equal epochs.
+
+## The methods
+
+- `scvi_*` (scvi-tools 1.4.2, SCVI at its defaults) on the full gene list or on 2,000
+  variable genes (`hvg2000`, seurat_v3); `_batch`: with the batch key.
+- `pca10`, `pca50` (scanpy 1.11.5) and `seurat_pca10`, `seurat_pca50` (Seurat 4.3.0):
+  log-normalised, 2,000 variable genes, scaled, 10 or 50 principal components.
+- `harmony10`, `harmony50` (harmonypy 2.1.0): the same without scaling, variable genes
+  per batch, then Harmony.
+
+Citations and settings: `bench/peers/README.md`.
+
+## Commands
+
+```
+bench/peers/run_all.sh DATA_DIR           # the peers -> bench/results/peers.jsonl
+python bench/score_embedding.py EMB.csv DATA_DIR/SET.h5ad --dataset SET \\
+  --method NAME --seed SEED --extra '{"epochs": N}' [--model-batch] \\
+  --results bench/results/quality.jsonl   # one embedding of ours
+python bench/quality_table.py             # this file
+```
+"""
+
+
+class Group(NamedTuple):
+    """One line of a table: the runs of a method that differ by their seed only."""
+
+    ours: bool
+    method: str
+    genes: object
+    epochs: object
+    runs: list
+
+
+def read(path):
+    """The scored rows of a JSON-lines file (timings and profiles are not)."""
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return [r for r in rows if "kind" not in r and "asw_raw" in r.get("metrics", {})]
+
+
+def knew_batches(row):
+    return bool(row.get("batch_key")) or row["method"].startswith("harmony")
+
+
+def genes_of(row):
+    return row.get("genes_used", row.get("data", {}).get("genes"))
+
+
+def groups_of(rows, ours):
+    found = {}
+    for r in rows:
+        key = (r["method"], genes_of(r), r.get("epochs"))
+        found.setdefault(key, {})[r.get("seed", 0)] = r
+    groups = [
+        Group(ours, *key, [runs[s] for s in sorted(runs)])
+        for key, runs in found.items()
+    ]
+    return sorted(groups, key=lambda g: (g.method, -(g.epochs or 0), str(g.genes)))
+
+
+def mean_se(group, key):
+    """Mean and standard error over the seeds; (None, None) where not scored."""
+    v = [r["metrics"].get(key) for r in group.runs]
+    v = [x for x in v if x is not None]
+    if not v:
+        return None, None
+    mean = sum(v) / len(v)
+    if len(v) == 1:
+        return mean, None
+    var = sum((x - mean) ** 2 for x in v) / (len(v) - 1)
+    return mean, math.sqrt(var / len(v))
+
+
+def table(groups, columns, cells):
+    """Markdown lines of one table, the best entry of each score in bold."""
+    head = ["method", "dims", "genes", "epochs", "seeds"] + [c for c, _ in columns]
+    lines = [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * 2 + "--:|" * (len(head) - 2),
+    ]
+    stats = {
+        (g, k): mean_se(groups[g], k) for g in range(len(groups)) for _, k in columns
+    }
+    best = {}
+    for _, k in columns:
+        means = [
+            round(stats[g, k][0], 3)
+            for g in range(len(groups))
+            if stats[g, k][0] is not None
+        ]
+        best[k] = max(means) if means else None
+    for g, group in enumerate(groups):
+        first = group.runs[0]
+        name = f"**{group.method}**" if group.ours else group.method
+        scored = {r["metrics"]["n"] for r in group.runs}
+        if scored != {cells}:
+            name += f" ({'/'.join(str(n) for n in sorted(scored))} cells)"
+        entries = [
+            name,
+            str(first["metrics"]["dim"]),
+            f"{group.genes:,}" if group.genes else "-",
+            str(group.epochs or "-"),
+            str(len(group.runs)),
+        ]
+        for _, k in columns:
+            mean, se = stats[g, k]
+            if mean is None:
+                entries.append("-")
+                continue
+            text = f"{mean:.3f}"
+            if round(mean, 3) == best[k]:
+                text = f"**{text}**"
+            entries.append(text + (f" ± {se:.3f}" if se is not None else ""))
+        lines.append("| " + " | ".join(entries) + " |")
+    return lines
+
+
+def section(dataset, ours, peers):
+    """Markdown lines of one data set."""
+    ours = [r for r in ours if r["dataset"] == dataset]
+    peers = [r for r in peers if r["dataset"] == dataset]
+    rows = peers + ours
+    sizes = [r["metrics"]["n"] for r in rows]
+    cells = max(set(sizes), key=lambda n: (sizes.count(n), n))
+    labels = rows[0]["metrics"]["n_labels"]
+    batches = max(r["metrics"].get("n_batches", 0) for r in rows)
+    lines = [f"## {dataset}", ""]
+    about = f"{cells:,} cells, {labels} cell types"
+    if batches < 2:
+        lines += [about + ", one batch.", ""]
+        parts = [(None, lambda r: True)]
+        columns = SCORES
+    else:
+        what = BATCH_NAMES.get(dataset, "batches")
+        lines += [f"{about}, {batches} {what}.", ""]
+        parts = [
+            (f"{what[0].upper()}{what[1:]} given to the model", knew_batches),
+            (f"Without the {what}", lambda r: not knew_batches(r)),
+        ]
+        columns = SCORES + MIXING
+    for title, belongs in parts:
+        groups = groups_of([r for r in ours if belongs(r)], True)
+        groups += groups_of([r for r in peers if belongs(r)], False)
+        if not groups:
+            continue
+        if title:
+            lines += [f"### {title}", ""]
+        lines += table(groups, columns, cells) + [""]
+    return lines
+
+
+def main():
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    results = HERE / "results"
+    ap.add_argument("--ours", type=pathlib.Path, default=results / "quality.jsonl")
+    ap.add_argument("--peers", type=pathlib.Path, default=results / "peers.jsonl")
+    ap.add_argument("--out", type=pathlib.Path, default=results / "quality.md")
+    x = ap.parse_args()
+    ours, peers = read(x.ours), read(x.peers)
+    if not ours and not peers:
+        raise SystemExit("no scored rows")
+    lines = [HEAD]
+    if not ours:
+        lines += ["No row of this package's own has been scored yet.", ""]
+    else:
+        lines += ["The rows of this package stand first, with the name in bold.", ""]
+    for dataset in sorted({r["dataset"] for r in ours + peers}):
+        lines += section(dataset, ours, peers)
+    x.out.write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
