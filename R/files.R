@@ -3,9 +3,9 @@
 #' Save and load a model
 #'
 #' The file holds the weights, the connections, the names of genes and batches, the settings and
-#' the history, in the safetensors format. Nothing in it is executed when it is loaded. The
-#' embedding of the cells that the model was trained with is not in the file; to keep it, use
-#' `saveRDS()`, or compute it again with [predict.SCVAE()].
+#' the history without its times, in the safetensors format. Nothing in it is executed when it is
+#' loaded. The embedding of the cells that the model was trained with is not in the file; to keep
+#' it, use `saveRDS()`, or compute it again with [predict.SCVAE()].
 #'
 #' The file is written under another name and renamed when it is complete, so that an interrupted
 #' `saveSCVAE()` leaves no damaged file.
