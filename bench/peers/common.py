@@ -2,10 +2,6 @@
 
 Import this before numpy: it sets how many threads the numeric libraries take
 (two, unless the environment says otherwise) and keeps them on the CPU.
-
-  python common.py RESULTS.jsonl SET METHOD SEED [EPOCHS]
-
-succeeds if the results already hold that row.
 """
 
 import os
@@ -16,7 +12,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import json  # noqa: E402
-import sys  # noqa: E402
 
 import numpy as np  # noqa: E402
 import scipy.sparse as sp  # noqa: E402
@@ -118,32 +113,6 @@ def hvg_counts(a, n_top=2000, batch_key=None):
     raise last
 
 
-def read_jsonl(path):
-    """The objects of a JSON-lines file; none where there is no file."""
-    if not os.path.exists(path):
-        return []
-    with open(path) as f:
-        return [json.loads(line) for line in f if line.strip()]
-
-
 def append_jsonl(path, rec):
     with open(path, "a") as f:
         f.write(json.dumps(rec) + "\n")
-
-
-def have_row(path, dataset, method, seed, epochs=None):
-    """Whether the results hold a scored row of this run."""
-    return any(
-        r.get("dataset") == dataset
-        and r.get("method") == method
-        and r.get("seed") == seed
-        and (epochs is None or r.get("epochs") == epochs)
-        and "metrics" in r
-        for r in read_jsonl(path)
-    )
-
-
-if __name__ == "__main__":
-    _path, _set, _method, _seed = sys.argv[1:5]
-    _epochs = int(sys.argv[5]) if len(sys.argv) > 5 else None
-    sys.exit(0 if have_row(_path, _set, _method, int(_seed), _epochs) else 1)

@@ -23,7 +23,7 @@ export OPENBLAS_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads
 mkdir -p "$emb"
 
 have() { # SET METHOD SEED [EPOCHS]
-  "$python" "$here/common.py" "$results" "$@"
+  "$python" "$here/have_row.py" "$results" "$@"
 }
 
 pca() { # SET
