@@ -2,6 +2,7 @@
 # Usage: Rscript tools/demo.R [FILE.h5ad [LABEL_COLUMN [BATCH_COLUMN]]]
 # Without a file it simulates counts whose cell types and batches are known.
 library(scVAE)
+options(rlang_backtrace_on_error = "none")
 
 arguments <- c(commandArgs(trailingOnly = TRUE), "", "", "")
 given <- function(i) if (nzchar(arguments[i])) arguments[i]
@@ -89,7 +90,9 @@ if (length(unique(batch)) > 1) {
 
 genes <- scScore(model, details = TRUE)
 genes <- genes[order(-genes$scscore), ]
-cat("\nGenes with most connections:", paste(utils::head(genes$gene, 12), collapse = ", "), "\n")
+most <- sum(genes$scscore == max(genes$scscore, na.rm = TRUE), na.rm = TRUE)
+cat(sprintf("\n%d genes have the highest scScore; the first are:\n", most))
+cat(" ", paste(utils::head(genes$gene, 12), collapse = ", "), "\n")
 if (is.null(path)) {
   top <- utils::head(genes$gene, nrow(simulated$markers))
   cat(sprintf(
@@ -107,9 +110,17 @@ map <- do.call(rbind, lapply(names(known), function(what) {
   data.frame(UMAP_1 = map[, 1], UMAP_2 = map[, 2], what = what, value = known[[what]])
 }))
 map$what <- factor(map$what, levels = names(known))
+# Each panel has the whole circle of hues for itself.
+colours <- unlist(lapply(unname(known), function(x) {
+  values <- sort(unique(x))
+  stats::setNames(grDevices::hcl.colors(length(values), "Dark 3"), values)
+}))
+map$value <- factor(map$value, levels = unique(names(colours)))
 picture("umap.png", width = 4 + 4 * length(known), ggplot2::ggplot(
   map, ggplot2::aes(.data[["UMAP_1"]], .data[["UMAP_2"]], colour = .data[["value"]])
 ) +
+  ggplot2::scale_colour_manual(values = colours) +
+  ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(size = 3))) +
   ggplot2::geom_point(size = 0.5) +
   ggplot2::facet_wrap(~what) +
   ggplot2::labs(colour = NULL) +
