@@ -40,6 +40,9 @@ def main():
     with open(RESULTS / "ablation.jsonl") as rows:
         for row in map(json.loads, rows):
             groups[row["dataset"], row["method"]].append(row)
+    with open(RESULTS / "quality.jsonl") as rows:
+        for row in map(json.loads, rows):
+            groups[row["dataset"], f"**default** ({row['method']}, quality.md)"].append(row)
     text = [HEAD]
     for dataset in dict.fromkeys(key[0] for key in groups):
         text.append(f"## {dataset}\n\n")
