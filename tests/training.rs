@@ -534,7 +534,7 @@ fn batches_too_small_to_learn_from_are_refused_by_name() {
 
 #[test]
 fn real_counts_are_embedded() {
-    let Some(path) = common::test_data("pbmc_kang_ctrl.h5ad") else {
+    let Some(path) = common::test_data("pbmc_kang_ctrl") else {
         return;
     };
     let file = scvae::counts::CountsFile::read(path, None).unwrap();
