@@ -58,13 +58,17 @@ $(LIBRARY)/.installed: $(SOURCES)
 	  { cat $(BUILD)/install.log; exit 1; }
 	@touch $@
 
+# The crates are added to the finished package: R CMD build would compile them all for the vignette.
 dist: deps
-ifdef VENDOR
-	rm -rf $(BUILD)/crates && cargo vendor --locked $(BUILD)/crates/vendor >/dev/null
-	tar -cJf src/vendor.tar.xz -C $(BUILD)/crates vendor
-	R CMD build . ; status=$$? ; rm -f src/vendor.tar.xz ; exit $$status
-else
 	@$(MAKE) --no-print-directory tarball
+ifdef VENDOR
+	rm -rf $(BUILD)/vendored && mkdir -p $(BUILD)/vendored
+	cargo vendor --quiet --locked $(BUILD)/vendored/vendor >/dev/null
+	tar -xzf $(TARBALL) -C $(BUILD)/vendored
+	tar -cf $(BUILD)/vendored/scVAE/src/vendor.tar.xz -I 'xz -T0' -C $(BUILD)/vendored vendor
+	tar -czf $(notdir $(TARBALL)) -C $(BUILD)/vendored scVAE
+	rm -rf $(BUILD)/vendored
+else
 	cp $(TARBALL) .
 endif
 
