@@ -26,5 +26,6 @@ pub mod model;
 pub mod results;
 pub mod sampling;
 pub mod training;
+mod values;
 
 pub use error::{Error, Result};

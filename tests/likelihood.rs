@@ -1,16 +1,19 @@
 //! The count distributions: closed form against exact values, the fused pass against the closed form.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::kernels::{
-    count_loss, count_loss_into, softmax_over_genes, special, CountLossInput, CountLossOutput,
-    GeneMajorCounts,
+    softmax_over_genes, special, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Wiring,
+    Workspace,
 };
-use scvae::likelihood::{self, negative_binomial, zero_inflated, Likelihood};
+use scvae::layers::{wire, ConnectionMask};
+use scvae::likelihood::{
+    self, negative_binomial, zero_inflated, HeadTensors, Likelihood, LossTensors, Target,
+};
+use scvae::Result;
 
 /// `|got - want| <= relative * |want| + absolute`.
 fn assert_close(got: f64, want: f64, relative: f64, absolute: f64, what: &str) {
@@ -160,15 +163,46 @@ impl Batch {
         }
     }
 
-    fn input(&self, likelihood: Likelihood) -> CountLossInput<'_> {
-        CountLossInput {
-            scale: &self.scale,
-            dropout: (likelihood == Likelihood::Zinb).then_some(&self.dropout[..]),
+    /// The fused pass with these very logits: as many hidden units as cells, each cell with a unit of its own, and a
+    /// weight of each gene and unit that is the cell's logit.
+    fn fused(&self, likelihood: Likelihood, gradients: bool) -> Result<Fused> {
+        self.fused_in(likelihood, gradients, &mut Workspace::default())
+    }
+
+    fn fused_in(
+        &self,
+        likelihood: Likelihood,
+        gradients: bool,
+        workspace: &mut Workspace,
+    ) -> Result<Fused> {
+        let (n_genes, n_cells) = (self.log_theta.len(), self.log_library.len());
+        let wiring = wire(&[full_mask(n_genes, n_cells)]);
+        let mut hidden = vec![0.0; n_cells * n_cells];
+        (0..n_cells).for_each(|c| hidden[c * n_cells + c] = 1.0);
+        let bias = vec![0.0; n_genes];
+        let head = |weights| Head {
+            weights,
+            bias: &bias,
+        };
+        let input = DecodeLossInput {
+            hidden: &hidden,
+            segments: &self.segments,
+            wiring: &wiring,
+            scale: head(&self.scale),
+            dropout: (likelihood == Likelihood::Zinb).then(|| head(&self.dropout)),
             log_theta: &self.log_theta,
             log_library: &self.log_library,
             counts: &self.counts,
-            segments: &self.segments,
-        }
+        };
+        let loss = Cpu.decode_loss(&input, gradients, workspace)?;
+        let found = workspace.gradients.clone();
+        Ok(Fused {
+            loss,
+            d_scale: found.scale.weights,
+            d_dropout: found.dropout.weights,
+            d_log_theta: found.log_theta,
+            squared_error: found.squared_error,
+        })
     }
 
     fn count(&self, g: usize, c: usize) -> f64 {
@@ -245,6 +279,23 @@ impl Batch {
     }
 }
 
+fn full_mask(n_genes: usize, n_hidden: usize) -> ConnectionMask {
+    let mut mask = ConnectionMask::empty(n_genes, n_hidden);
+    for gene in 0..n_genes {
+        (0..n_hidden).for_each(|unit| mask.connect(gene, unit));
+    }
+    mask
+}
+
+/// What the fused pass finds; gradients are empty if none were asked for.
+struct Fused {
+    loss: f64,
+    d_scale: Vec<f32>,
+    d_dropout: Vec<f32>,
+    d_log_theta: Vec<f32>,
+    squared_error: Vec<Vec<f32>>,
+}
+
 struct Naive {
     loss: f64,
     d_scale: Vec<f64>,
@@ -272,7 +323,7 @@ fn assert_all_close(got: &[f32], want: &[f64], relative: f64, absolute: f64, wha
 /// The fused pass against the naive one. `d_scale` is a difference of two parts, so its tolerance has an absolute
 /// part in proportion to the largest gradient.
 fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
-    let fused = count_loss(&batch.input(likelihood), true).unwrap();
+    let fused = batch.fused(likelihood, true).unwrap();
     let naive = batch.naive(likelihood);
     let largest = naive.d_scale.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
     assert_close(fused.loss, naive.loss, 2e-6, 0.0, "loss");
@@ -293,18 +344,17 @@ fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
             &format!("d_log_theta[{g}]"),
         );
     }
-    match (likelihood, &fused.d_dropout) {
-        (Likelihood::Zinb, Some(d)) => {
-            assert_all_close(d, &naive.d_dropout, 3e-5, 0.0, "d_dropout")
+    match likelihood {
+        Likelihood::Zinb => {
+            assert_all_close(&fused.d_dropout, &naive.d_dropout, 3e-5, 0.0, "d_dropout");
         }
-        (Likelihood::Nb, None) => {}
-        _ => panic!("d_dropout belongs to the zero-inflated form alone"),
+        Likelihood::Nb => assert!(fused.d_dropout.is_empty()),
     }
     assert_eq!(fused.squared_error.len(), batch.segments.len());
     for (got, want) in std::iter::zip(&fused.squared_error, &naive.squared_error) {
         assert_all_close(got, want, 1e-4, 1e-12, "squared error");
     }
-    let value = count_loss(&batch.input(likelihood), false).unwrap();
+    let value = batch.fused(likelihood, false).unwrap();
     assert_eq!(value.loss.to_bits(), fused.loss.to_bits());
     assert!(value.d_scale.is_empty() && value.squared_error.is_empty());
 }
@@ -347,20 +397,26 @@ fn entries_match_closed_form_over_the_whole_range() {
                         segments: vec![0..1, 1..1],
                     };
                     for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
-                        let fused = count_loss(&batch.input(likelihood), true).unwrap();
+                        let fused = batch.fused(likelihood, true).unwrap();
                         let naive = batch.naive(likelihood);
                         let what = format!("{likelihood:?} {mean:e} {theta:e} {count} {logit}");
                         assert!(fused.loss.is_finite(), "{what}");
                         assert_close(fused.loss, naive.loss, 1e-5, 0.0, &what);
                         let theta = f64::from(fused.d_log_theta[1]);
                         assert_close(theta, naive.d_log_theta[1], 1e-4, 1e-30, &what);
-                        let all = fused.d_scale.iter().chain(fused.d_dropout.iter().flatten());
+                        let all = fused.d_scale.iter().chain(&fused.d_dropout);
                         assert!(
                             all.chain(&fused.d_log_theta).all(|v| v.is_finite()),
                             "{what}"
                         );
-                        if let Some(d) = fused.d_dropout {
-                            assert_all_close(&d, &naive.d_dropout, 2e-5, 1e-30, &what);
+                        if likelihood == Likelihood::Zinb {
+                            assert_all_close(
+                                &fused.d_dropout,
+                                &naive.d_dropout,
+                                2e-5,
+                                1e-30,
+                                &what,
+                            );
                         }
                         entries += 1;
                     }
@@ -374,11 +430,10 @@ fn entries_match_closed_form_over_the_whole_range() {
 #[test]
 fn gradients_match_finite_differences() {
     let batch = Batch::new(6, 5, false, 3);
-    let fused = count_loss(&batch.input(Likelihood::Zinb), true).unwrap();
+    let fused = batch.fused(Likelihood::Zinb, true).unwrap();
     let mut at: [Vec<f64>; 3] = [&batch.scale, &batch.dropout, &batch.log_theta]
         .map(|v| v.iter().map(|&v| f64::from(v)).collect());
-    let d_dropout = fused.d_dropout.unwrap();
-    let gradients = [&fused.d_scale, &d_dropout, &fused.d_log_theta];
+    let gradients = [&fused.d_scale, &fused.d_dropout, &fused.d_log_theta];
     let step = 1e-5;
     for (k, gradient) in gradients.into_iter().enumerate() {
         for i in 0..gradient.len() {
@@ -400,14 +455,14 @@ fn gradients_match_finite_differences() {
 #[test]
 fn threads_do_not_change_a_bit() {
     let batch = Batch::new(1500, 70, true, 5);
-    let results: Vec<CountLossOutput> = [1, 2, 4]
+    let results: Vec<Fused> = [1, 2, 4]
         .iter()
         .map(|&n| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(n)
                 .build()
                 .unwrap();
-            pool.install(|| count_loss(&batch.input(Likelihood::Zinb), true))
+            pool.install(|| batch.fused(Likelihood::Zinb, true))
                 .unwrap()
         })
         .collect();
@@ -417,8 +472,7 @@ fn threads_do_not_change_a_bit() {
         assert_eq!(first.loss.to_bits(), other.loss.to_bits());
         assert_eq!(bits(&first.d_scale), bits(&other.d_scale));
         assert_eq!(bits(&first.d_log_theta), bits(&other.d_log_theta));
-        let dropouts = (first.d_dropout.as_ref(), other.d_dropout.as_ref());
-        assert_eq!(bits(dropouts.0.unwrap()), bits(dropouts.1.unwrap()));
+        assert_eq!(bits(&first.d_dropout), bits(&other.d_dropout));
         assert_eq!(first.squared_error, other.squared_error);
     }
 }
@@ -429,8 +483,8 @@ fn without_extra_zeros_the_two_forms_agree() {
     batch.dropout.fill(-60.0);
     // Where a zero of the negative binomial is less likely than exp(-60), the extra zeros do count.
     batch.log_theta.iter_mut().for_each(|t| *t = t.min(1.0));
-    let zinb = count_loss(&batch.input(Likelihood::Zinb), true).unwrap();
-    let nb = count_loss(&batch.input(Likelihood::Nb), true).unwrap();
+    let zinb = batch.fused(Likelihood::Zinb, true).unwrap();
+    let nb = batch.fused(Likelihood::Nb, true).unwrap();
     assert_close(zinb.loss, nb.loss, 1e-6, 0.0, "loss");
     let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     let largest = nb.d_scale.iter().fold(0.0f32, |m, d| m.max(d.abs()));
@@ -449,63 +503,235 @@ fn without_extra_zeros_the_two_forms_agree() {
 }
 
 #[test]
-fn vectors_of_an_earlier_output_are_used_again() {
-    let (small, large) = (Batch::new(9, 5, false, 1), Batch::new(30, 70, false, 2));
-    let mut output = CountLossOutput::default();
+fn a_workspace_serves_mini_batches_of_any_shape() {
+    let (small, large) = (Batch::new(9, 5, false, 1), Batch::new(300, 70, false, 2));
+    let mut workspace = Workspace::default();
     let order = [
-        (&large, Likelihood::Zinb, true),
-        (&small, Likelihood::Nb, true),
-        (&large, Likelihood::Zinb, false),
-        (&large, Likelihood::Zinb, true),
+        (&large, Likelihood::Zinb),
+        (&small, Likelihood::Nb),
+        (&small, Likelihood::Zinb),
+        (&large, Likelihood::Nb),
+        (&large, Likelihood::Zinb),
     ];
-    for (batch, likelihood, gradients) in order {
-        count_loss_into(&batch.input(likelihood), gradients, &mut output).unwrap();
-        let fresh = count_loss(&batch.input(likelihood), gradients).unwrap();
-        assert_eq!(output.loss, fresh.loss);
-        assert_eq!(output.d_scale, fresh.d_scale);
-        assert_eq!(output.d_dropout, fresh.d_dropout);
-        assert_eq!(output.d_log_theta, fresh.d_log_theta);
-        assert_eq!(output.squared_error, fresh.squared_error);
+    for (batch, likelihood) in order {
+        let used = batch.fused_in(likelihood, true, &mut workspace).unwrap();
+        let fresh = batch.fused(likelihood, true).unwrap();
+        assert_eq!(used.loss, fresh.loss);
+        assert_eq!(used.d_scale, fresh.d_scale);
+        assert_eq!(used.d_dropout, fresh.d_dropout);
+        assert_eq!(used.d_log_theta, fresh.d_log_theta);
+        assert_eq!(used.squared_error, fresh.squared_error);
+        let value = batch.fused_in(likelihood, false, &mut workspace).unwrap();
+        assert_eq!(value.loss, fresh.loss);
+        assert_eq!(
+            value.d_scale, fresh.d_scale,
+            "gradients stay until the next"
+        );
+    }
+}
+
+/// A decoder's last layer on top of a [`Batch`], whose logits it replaces.
+struct Layer {
+    wiring: Wiring,
+    hidden: Vec<f32>,
+    weights: [Vec<f32>; 2],
+    bias: [Vec<f32>; 2],
+}
+
+impl Layer {
+    /// Two masks if there are to be several, about four in ten connections each.
+    fn new(batch: &Batch, n_hidden: usize, n_masks: usize, seed: u64) -> Self {
+        let (n_genes, n_cells) = (batch.log_theta.len(), batch.log_library.len());
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let masks: Vec<ConnectionMask> = (0..n_masks)
+            .map(|_| {
+                let mut mask = ConnectionMask::empty(n_genes, n_hidden);
+                for gene in 0..n_genes {
+                    for unit in 0..n_hidden {
+                        if rng.random_bool(0.4) {
+                            mask.connect(gene, unit);
+                        }
+                    }
+                }
+                mask
+            })
+            .collect();
+        let wiring = wire(&masks);
+        let mut uniform =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        Layer {
+            hidden: uniform(n_cells * n_hidden),
+            weights: [0, 1].map(|_| uniform(wiring.n_slots())),
+            bias: [0, 1].map(|_| uniform(n_genes)),
+            wiring,
+        }
+    }
+
+    fn input<'a>(&'a self, batch: &'a Batch, likelihood: Likelihood) -> DecodeLossInput<'a> {
+        let head = |k: usize| Head {
+            weights: &self.weights[k],
+            bias: &self.bias[k],
+        };
+        DecodeLossInput {
+            hidden: &self.hidden,
+            segments: &batch.segments,
+            wiring: &self.wiring,
+            scale: head(0),
+            dropout: (likelihood == Likelihood::Zinb).then(|| head(1)),
+            log_theta: &batch.log_theta,
+            log_library: &batch.log_library,
+            counts: &batch.counts,
+        }
+    }
+
+    /// Every connection: gene, cell, hidden unit, slot.
+    fn for_each(&self, batch: &Batch, mut f: impl FnMut(usize, usize, usize, usize)) {
+        for (b, cells) in batch.segments.iter().enumerate() {
+            for gene in 0..self.wiring.n_genes() {
+                let (units, slots) = self.wiring.mask(b).gene(gene);
+                for (&unit, &slot) in std::iter::zip(units, slots) {
+                    for cell in cells.clone() {
+                        f(gene, cell, usize::from(unit), slot as usize);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logits of a head, genes x cells, in double precision.
+    fn logits(&self, batch: &Batch, k: usize) -> Vec<f64> {
+        let n_cells = batch.log_library.len();
+        let bias = self.bias[k].iter().map(|&b| f64::from(b));
+        let mut logits: Vec<f64> = bias.flat_map(|b| vec![b; n_cells]).collect();
+        self.for_each(batch, |gene, cell, unit, slot| {
+            let h = f64::from(self.hidden[cell * self.wiring.n_hidden + unit]);
+            logits[gene * n_cells + cell] += h * f64::from(self.weights[k][slot]);
+        });
+        logits
+    }
+}
+
+#[test]
+fn the_last_layer_and_the_loss_together_match_the_slow_way() {
+    // Within a tile, beyond one, and with tiles that several masks share.
+    for (n_genes, n_cells, n_masks) in [
+        (5, 4, 1),
+        (40, 64, 1),
+        (90, 75, 1),
+        (90, 75, 3),
+        (60, 150, 3),
+    ] {
+        for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+            let batch = Batch::new(n_genes, n_cells, false, 7);
+            let layer = Layer::new(&batch, 9, n_masks, 3);
+            let mut workspace = Workspace::default();
+            let input = layer.input(&batch, likelihood);
+            let loss = Cpu.decode_loss(&input, true, &mut workspace).unwrap();
+            let value = Cpu.decode_loss(&input, false, &mut Workspace::default());
+            assert_eq!(value.unwrap(), loss);
+            let found = &workspace.gradients;
+
+            let log_theta: Vec<f64> = batch.log_theta.iter().map(|&t| f64::from(t)).collect();
+            let logits = [0, 1].map(|k| layer.logits(&batch, k));
+            let naive = batch.naive_at(likelihood, &logits[0], &logits[1], &log_theta);
+            assert_close(loss, naive.loss, 2e-6, 0.0, "loss");
+            let n_slots = layer.wiring.n_slots();
+            let mut d_hidden = vec![0.0; layer.hidden.len()];
+            let mut d_weights = [vec![0.0; n_slots], vec![0.0; n_slots]];
+            let heads = if likelihood == Likelihood::Zinb { 2 } else { 1 };
+            let d_logits = [&naive.d_scale, &naive.d_dropout];
+            layer.for_each(&batch, |gene, cell, unit, slot| {
+                let at = cell * layer.wiring.n_hidden + unit;
+                for k in 0..heads {
+                    let d = d_logits[k][gene * n_cells + cell];
+                    d_hidden[at] += d * f64::from(layer.weights[k][slot]);
+                    d_weights[k][slot] += d * f64::from(layer.hidden[at]);
+                }
+            });
+            let close = |got: &[f32], want: &[f64], what: &str| {
+                let largest = want.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+                assert_all_close(got, want, 1e-5, 3e-6 * largest, what);
+            };
+            close(&found.hidden, &d_hidden, "d_hidden");
+            close(&found.log_theta, &naive.d_log_theta, "d_log_theta");
+            for (k, head) in [&found.scale, &found.dropout]
+                .into_iter()
+                .take(heads)
+                .enumerate()
+            {
+                let rows = d_logits[k].chunks_exact(n_cells);
+                let d_bias: Vec<f64> = rows.map(|row| row.iter().sum()).collect();
+                close(&head.weights, &d_weights[k], "d_weights");
+                close(&head.bias, &d_bias, "d_bias");
+            }
+            for (got, want) in std::iter::zip(&found.squared_error, &naive.squared_error) {
+                assert_all_close(got, want, 1e-4, 1e-9, "squared error");
+            }
+        }
     }
 }
 
 #[test]
 fn parts_that_do_not_fit_are_refused() {
     let batch = Batch::new(4, 6, false, 1);
-    let good = batch.input(Likelihood::Zinb);
+    let layer = Layer::new(&batch, 3, 1, 1);
+    let good = layer.input(&batch, Likelihood::Zinb);
     let mut beyond = batch.counts.clone();
     beyond.cells[0] = 6;
-    let segment = [Range { start: 2, end: 7 }];
+    let [gap, too_long, short] = [[0..2, 3..6], [0..2, 2..7], [0..2, 2..5]];
+    let (weights, bias) = (&layer.weights[0][1..], &layer.bias[0][1..]);
     let broken = [
-        CountLossInput {
-            scale: &batch.scale[1..],
+        DecodeLossInput {
+            hidden: &layer.hidden[1..],
             ..good
         },
-        CountLossInput {
-            dropout: Some(&batch.dropout[1..]),
+        DecodeLossInput {
+            scale: Head {
+                weights,
+                ..good.scale
+            },
             ..good
         },
-        CountLossInput {
+        DecodeLossInput {
+            scale: Head { bias, ..good.scale },
+            ..good
+        },
+        DecodeLossInput {
+            dropout: Some(Head {
+                weights,
+                ..good.scale
+            }),
+            ..good
+        },
+        DecodeLossInput {
             log_theta: &batch.log_theta[1..],
             ..good
         },
-        CountLossInput {
+        DecodeLossInput {
             log_library: &batch.log_library[1..],
             ..good
         },
-        CountLossInput {
+        DecodeLossInput {
             counts: &beyond,
             ..good
         },
-        CountLossInput {
-            segments: &segment,
+        DecodeLossInput {
+            segments: &gap,
+            ..good
+        },
+        DecodeLossInput {
+            segments: &too_long,
+            ..good
+        },
+        DecodeLossInput {
+            segments: &short,
             ..good
         },
     ];
-    assert!(count_loss(&good, true).is_ok());
+    let run = |input: &DecodeLossInput| Cpu.decode_loss(input, true, &mut Workspace::default());
+    assert!(run(&good).is_ok());
     for input in broken {
-        let error = count_loss(&input, true).unwrap_err();
-        assert_eq!(error.class(), "scvae_error_argument");
+        assert_eq!(run(&input).unwrap_err().class(), "scvae_error_argument");
     }
     assert!(softmax_over_genes(&batch.scale, 7).is_err());
 }
@@ -514,22 +740,13 @@ fn parts_that_do_not_fit_are_refused() {
 fn numbers_that_are_none_show_in_the_loss() {
     let mut batch = Batch::new(4, 6, false, 1);
     batch.scale[3] = f32::NAN;
-    assert!(count_loss(&batch.input(Likelihood::Zinb), true)
-        .unwrap()
-        .loss
-        .is_nan());
+    assert!(batch.fused(Likelihood::Zinb, true).unwrap().loss.is_nan());
     let mut batch = Batch::new(4, 6, false, 1);
     batch.dropout[3] = f32::NAN;
-    assert!(count_loss(&batch.input(Likelihood::Zinb), true)
-        .unwrap()
-        .loss
-        .is_nan());
+    assert!(batch.fused(Likelihood::Zinb, true).unwrap().loss.is_nan());
     let mut batch = Batch::new(4, 6, false, 1);
     batch.log_theta[3] = f32::NAN;
-    assert!(count_loss(&batch.input(Likelihood::Nb), true)
-        .unwrap()
-        .loss
-        .is_nan());
+    assert!(batch.fused(Likelihood::Nb, true).unwrap().loss.is_nan());
 }
 
 #[test]
@@ -555,68 +772,71 @@ fn shares_are_a_softmax_over_genes() {
 #[test]
 fn operation_propagates_the_kernels_gradients() {
     let batch = Batch::new(30, 12, false, 8);
-    let counts = Arc::new(batch.counts.clone());
-    let var = |v: &[f32], shape: &[usize]| {
-        Var::from_tensor(&Tensor::from_slice(v, shape, &Device::Cpu).unwrap()).unwrap()
+    let layer = Layer::new(&batch, 6, 1, 2);
+    let tensor = |v: &[f32]| Tensor::from_slice(v, v.len(), &Device::Cpu).unwrap();
+    let weights = layer.weights.each_ref().map(|w| tensor(w));
+    let bias = layer.bias.each_ref().map(|b| tensor(b));
+    let log_theta = tensor(&batch.log_theta);
+    let head = |k: usize| HeadTensors {
+        weights: &weights[k],
+        bias: &bias[k],
     };
-    let scale = var(&batch.scale, &[30, 12]);
-    let dropout = var(&batch.dropout, &[30, 12]);
-    let log_theta = var(&batch.log_theta, &[30]);
+    // Stored the other way round: the operation must cope with any order.
+    let hidden = tensor(&layer.hidden)
+        .reshape((12, 6))
+        .unwrap()
+        .t()
+        .unwrap()
+        .contiguous();
+    let hidden = Var::from_tensor(&hidden.unwrap()).unwrap();
+    let target = Target {
+        counts: &batch.counts,
+        log_library: &batch.log_library,
+        segments: &batch.segments,
+    };
     let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
-        let kernel = count_loss(&batch.input(likelihood), true).unwrap();
-        let head = (likelihood == Likelihood::Zinb).then_some(dropout.as_tensor());
-        let run = |gradients: bool| {
-            likelihood::count_loss(
-                &scale,
-                head,
-                &log_theta,
-                Arc::clone(&counts),
-                batch.log_library.clone(),
-                batch.segments.clone(),
-                gradients,
-            )
-            .unwrap()
+        let mut kernel = Workspace::default();
+        let input = layer.input(&batch, likelihood);
+        let expected = Cpu.decode_loss(&input, true, &mut kernel).unwrap() as f32;
+        let parameters = LossTensors {
+            scale: head(0),
+            dropout: (likelihood == Likelihood::Zinb).then(|| head(1)),
+            log_theta: &log_theta,
         };
-        let result = run(true);
-        assert_eq!(result.loss.to_scalar::<f32>().unwrap(), kernel.loss as f32);
-        assert_eq!(result.squared_error, kernel.squared_error);
+        let mut workspace = Workspace::default();
+        let mut run = |hidden: &Tensor, target: Target, gradients: bool| {
+            let wiring = &layer.wiring;
+            likelihood::decode_loss(
+                hidden,
+                parameters,
+                wiring,
+                target,
+                gradients,
+                &mut workspace,
+            )
+        };
+        let loss = run(&hidden.t().unwrap(), target, true).unwrap();
+        assert_eq!(loss.to_scalar::<f32>().unwrap(), expected);
         for factor in [1.0f32, 0.25] {
-            let loss = (&result.loss * f64::from(factor)).unwrap();
-            let gradients = loss.backward().unwrap();
-            let times = |v: &[f32]| v.iter().map(|v| v * factor).collect::<Vec<_>>();
-            assert_eq!(
-                values(gradients.get(&scale).unwrap()),
-                times(&kernel.d_scale)
-            );
-            let theta = gradients.get(&log_theta).unwrap();
-            assert_eq!(values(theta), times(&kernel.d_log_theta));
-            let of_dropout = gradients.get(&dropout).map(values);
-            assert_eq!(of_dropout, kernel.d_dropout.as_deref().map(times));
+            let gradients = (&loss * f64::from(factor)).unwrap().backward().unwrap();
+            let found = values(&gradients.get(&hidden).unwrap().t().unwrap());
+            let times: Vec<f32> = kernel.gradients.hidden.iter().map(|v| v * factor).collect();
+            assert_eq!(found, times);
         }
-        let value = run(false);
-        assert_eq!(value.loss.to_scalar::<f32>().unwrap(), kernel.loss as f32);
-        assert!(value.squared_error.is_empty());
-    }
-    let short = Tensor::zeros((29, 12), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let theta = Tensor::zeros(30, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let call = |scale: &Tensor, theta: &Tensor, library: Vec<f32>| {
-        likelihood::count_loss(
-            scale,
-            None,
-            theta,
-            Arc::clone(&counts),
-            library,
-            vec![],
-            true,
-        )
-    };
-    for refused in [
-        call(&short, &theta, batch.log_library.clone()),
-        call(&scale, &short, batch.log_library.clone()),
-        call(&scale, &theta, vec![0.0]),
-    ] {
-        assert_eq!(refused.unwrap_err().class(), "scvae_error_argument");
+        let value = run(&hidden.t().unwrap(), target, false).unwrap();
+        assert_eq!(value.to_scalar::<f32>().unwrap(), expected);
+        let short = Target {
+            log_library: &[0.0],
+            ..target
+        };
+        for refused in [
+            run(&hidden, target, true),
+            run(&hidden.t().unwrap(), short, true),
+        ] {
+            assert_eq!(refused.unwrap_err().class(), "scvae_error_argument");
+        }
+        assert_eq!(workspace.gradients, kernel.gradients);
     }
 }
 

@@ -9,6 +9,7 @@ use rand::Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix, CountsView};
+use scvae::kernels::Workspace;
 use scvae::likelihood::Likelihood;
 use scvae::model::{BatchMasks, EpochRecord, Mode, SavedModel, Settings, Stopped, Vae};
 use scvae::results::{embed, reconstruct, repeat_fits, Output, Reconstruction};
@@ -98,26 +99,20 @@ fn gradient_of_the_whole_loss() {
         };
         let mut model = Vae::new(&s, 2, vec![-2.6; 14], &Device::Cpu).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut total = || {
-            let mut mode = Mode::Train {
-                dropout_rate: 0.0,
-                rng: &mut rng,
-            };
-            let loss = model.loss(&minibatch, &noise, &mut mode).unwrap();
-            (loss.reconstruction + (loss.kl * 0.5).unwrap()).unwrap()
+        let mut mode = Mode::Train {
+            dropout_rate: 0.0,
+            rng: &mut rng,
         };
-        let gradients = total().backward().unwrap();
+        let mut workspace = Workspace::default();
+        let loss = model
+            .loss(&minibatch, &noise, &mut mode, &mut workspace)
+            .unwrap();
+        let gradients = loss.gradients(0.5, &workspace).unwrap();
         let parameters = model.parameters();
         assert!(parameters.len() > 20);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         for (name, var) in &parameters {
-            let gradient = gradients
-                .get(var)
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f32>()
-                .unwrap();
+            let gradient = gradients.to_vec(name, var).unwrap().unwrap();
             let start = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let largest = gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
             // Along the gradient itself the difference is largest, and so least disturbed by rounding.
@@ -139,8 +134,9 @@ fn gradient_of_the_whole_loss() {
                     dropout_rate: 0.0,
                     rng: &mut rng,
                 };
-                let loss = model.loss(&minibatch, &noise, &mut mode).unwrap();
-                let total = (loss.reconstruction + (loss.kl * 0.5).unwrap()).unwrap();
+                let mut workspace = Workspace::default();
+                let loss = model.loss(&minibatch, &noise, &mut mode, &mut workspace);
+                let total = loss.unwrap().total(0.5).unwrap();
                 f64::from(total.to_scalar::<f32>().unwrap())
             };
             let h = 4e-3;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// Number of blocks at most: enough for many threads, few enough that partial sums stay small.
-const MOST_BLOCKS: usize = 64;
+const MOST_BLOCKS: usize = 32;
 /// Genes in a block at least.
 const FEWEST_GENES: usize = 32;
 

@@ -10,6 +10,7 @@
 
 use super::special::{
     excess, exp, gamma_differences, ln_1p, logaddexp, sigmoid, softplus, softplus_excess,
+    GammaDifferences,
 };
 
 /// A log-probability and its derivatives.
@@ -31,7 +32,7 @@ pub fn negative_binomial(count: f64, log_mu: f64, log_theta: f64) -> LogProbabil
     let u = log_mu - log_theta;
     let theta = exp(log_theta);
     if count > 0.0 {
-        return positive(count, u, theta);
+        return positive(gamma_differences(theta, count), count, u, theta);
     }
     LogProbability {
         value: -theta * softplus(u),
@@ -41,47 +42,54 @@ pub fn negative_binomial(count: f64, log_mu: f64, log_theta: f64) -> LogProbabil
     }
 }
 
-/// The negative binomial at a count above zero; `u = ln(mu / theta)`.
+/// The negative binomial at a count above zero; `u = ln(mu / theta)`, `gamma` belongs to `theta` and `count`.
+///
+/// Both signs of `u` are worked out and one is chosen, so that a loop over entries can use vectors.
 #[inline(always)]
-pub(super) fn positive(count: f64, u: f64, theta: f64) -> LogProbability {
+pub(super) fn positive(gamma: GammaDifferences, count: f64, u: f64, theta: f64) -> LogProbability {
     // One exponential and one logarithm serve both signs of u.
     let z = exp(-u.abs());
     let ln_1p_z = ln_1p(z);
     let large = 1.0 / (1.0 + z);
-    let gamma = gamma_differences(theta, count);
     // Two forms of one expression; each avoids the other's cancellation on its side.
-    if u > 0.0 {
-        let residual = count * (z * large) - theta * large;
-        LogProbability {
-            value: gamma.ln_coefficient - theta * (u + ln_1p_z) - count * ln_1p_z,
-            d_log_mu: residual,
-            d_dropout: 0.0,
-            d_log_theta: theta * (gamma.digamma - u - ln_1p_z) - residual,
-        }
-    } else {
-        LogProbability {
-            value: gamma.ln_coefficient - theta * ln_1p_z - count * (ln_1p_z - u),
-            d_log_mu: (count - theta * z) * large,
-            d_dropout: 0.0,
-            d_log_theta: count * z * large - gamma.deficit - theta * excess(z, ln_1p_z),
-        }
+    let above = LogProbability {
+        value: gamma.ln_coefficient - theta * (u + ln_1p_z) - count * ln_1p_z,
+        d_log_mu: count * (z * large) - theta * large,
+        d_dropout: 0.0,
+        d_log_theta: theta * (gamma.digamma - u - ln_1p_z) - (count * (z * large) - theta * large),
+    };
+    let below = LogProbability {
+        value: gamma.ln_coefficient - theta * ln_1p_z - count * (ln_1p_z - u),
+        d_log_mu: (count - theta * z) * large,
+        d_dropout: 0.0,
+        d_log_theta: count * z * large - gamma.deficit - theta * excess(z, ln_1p_z, large),
+    };
+    let is_above = u > 0.0;
+    let choose = |above: f64, below: f64| if is_above { above } else { below };
+    LogProbability {
+        value: choose(above.value, below.value),
+        d_log_mu: choose(above.d_log_mu, below.d_log_mu),
+        d_dropout: 0.0,
+        d_log_theta: choose(above.d_log_theta, below.d_log_theta),
     }
 }
 
-/// Turns the negative binomial at a count above zero into the zero-inflated one.
+/// What zero inflation adds to the log-probability of a count above zero.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inflation {
+    pub(super) value: f64,
+    pub(super) d_dropout: f64,
+}
+
+/// Zero inflation of a count above zero.
 #[inline(always)]
-pub(super) fn inflate(nb: LogProbability, dropout: f64) -> LogProbability {
+pub(super) fn inflate(dropout: f64) -> Inflation {
     let z = exp(-dropout.abs());
     let large = 1.0 / (1.0 + z);
-    let (softplus, sigmoid) = if dropout > 0.0 {
-        (dropout + ln_1p(z), large)
-    } else {
-        (ln_1p(z), z * large)
-    };
-    LogProbability {
-        value: nb.value - softplus,
-        d_dropout: -sigmoid,
-        ..nb
+    let is_above = dropout > 0.0;
+    Inflation {
+        value: -(ln_1p(z) + if is_above { dropout } else { 0.0 }),
+        d_dropout: -if is_above { large } else { z * large },
     }
 }
 
@@ -90,7 +98,12 @@ pub(super) fn inflate(nb: LogProbability, dropout: f64) -> LogProbability {
 pub fn zero_inflated(count: f64, log_mu: f64, dropout: f64, log_theta: f64) -> LogProbability {
     let nb = negative_binomial(count, log_mu, log_theta);
     if count > 0.0 {
-        return inflate(nb, dropout);
+        let inflation = inflate(dropout);
+        return LogProbability {
+            value: nb.value + inflation.value,
+            d_dropout: inflation.d_dropout,
+            ..nb
+        };
     }
     // The zero is the distribution's own with probability `own`, else an extra one.
     let own = sigmoid(nb.value - dropout);

@@ -1,12 +1,12 @@
 //! The one interface of the hot passes. A device is supported when it implements these; the operations of the tensor
-//! library (`layers::sparse_encode`, `layers::sparse_decode`, `likelihood::count_loss`) call nothing else.
+//! library (`layers::sparse_encode`, `layers::sparse_decode`, `likelihood::decode_loss`) call nothing else.
 
 use std::ops::Range;
 
-use super::count_loss::{count_loss, CountLossInput, CountLossOutput};
-use super::decode::{self, DecodeGradients};
+use super::decode;
+use super::decode_loss::{decode_loss, DecodeLossInput, Workspace};
 use super::encode;
-use super::types::{GeneMajorCounts, SparseRows, Wiring};
+use super::types::{GeneMajorCounts, Wiring};
 use crate::Result;
 
 /// The passes over genes of one device. `segments` are always the cells of each batch, side by side and in order.
@@ -15,15 +15,16 @@ pub trait Kernels {
     type Values: ?Sized;
     /// Single precision values on the device, owned.
     type Buffer;
-    /// Logits, dispersions, libraries and counts of a mini-batch.
+    /// Hidden units, parameters and counts of a mini-batch.
     type LossInput<'a>;
-    /// The loss with its gradients.
-    type LossOutput;
+    /// Memory kept between mini-batches, and the loss's gradients.
+    type Workspace;
 
-    /// First layer: `bias + input (M * W)`, cells x hidden units.
+    /// First layer: `bias + input (M * W)`, cells x hidden units; `input` in the order of `counts`.
     fn encode_forward(
         &self,
-        input: &SparseRows,
+        counts: &GeneMajorCounts,
+        input: &Self::Values,
         segments: &[Range<usize>],
         wiring: &Wiring,
         weights: &Self::Values,
@@ -40,8 +41,8 @@ pub trait Kernels {
         d_out: &Self::Values,
     ) -> Self::Buffer;
 
-    /// Last layer: `bias + (M * W) hidden`, genes x cells, of `hidden`, hidden units x cells.
-    fn decode_forward(
+    /// Last layer: `bias + (M * W) hidden`, genes x cells, of `hidden`, cells x hidden units.
+    fn decode(
         &self,
         hidden: &Self::Values,
         segments: &[Range<usize>],
@@ -50,21 +51,16 @@ pub trait Kernels {
         bias: &Self::Values,
     ) -> Self::Buffer;
 
-    /// Gradients of the last layer, given `d_out`, genes x cells.
-    fn decode_backward(
-        &self,
-        hidden: &Self::Values,
-        segments: &[Range<usize>],
-        wiring: &Wiring,
-        weights: &Self::Values,
-        d_out: &Self::Values,
-    ) -> DecodeGradients<Self::Buffer>;
-
-    /// The count loss; with `gradients` also its gradients and the squared errors per batch and gene.
+    /// Last layer and count loss in one; with `gradients` the workspace holds its gradients afterwards.
     ///
     /// # Errors
     /// [`crate::Error::Argument`] if the arrays' lengths do not fit together.
-    fn count_loss(&self, input: &Self::LossInput<'_>, gradients: bool) -> Result<Self::LossOutput>;
+    fn decode_loss(
+        &self,
+        input: &Self::LossInput<'_>,
+        gradients: bool,
+        workspace: &mut Self::Workspace,
+    ) -> Result<f64>;
 }
 
 /// The processor. Runs on the pool of threads it is called in; the same bits for any number of threads.
@@ -74,18 +70,19 @@ pub struct Cpu;
 impl Kernels for Cpu {
     type Values = [f32];
     type Buffer = Vec<f32>;
-    type LossInput<'a> = CountLossInput<'a>;
-    type LossOutput = CountLossOutput;
+    type LossInput<'a> = DecodeLossInput<'a>;
+    type Workspace = Workspace;
 
     fn encode_forward(
         &self,
-        input: &SparseRows,
+        counts: &GeneMajorCounts,
+        input: &[f32],
         segments: &[Range<usize>],
         wiring: &Wiring,
         weights: &[f32],
         bias: &[f32],
     ) -> Vec<f32> {
-        encode::forward(input, segments, wiring, weights, bias)
+        encode::forward(counts, input, segments, wiring, weights, bias)
     }
 
     fn encode_backward(
@@ -99,7 +96,7 @@ impl Kernels for Cpu {
         encode::backward(counts, input, segments, wiring, d_out)
     }
 
-    fn decode_forward(
+    fn decode(
         &self,
         hidden: &[f32],
         segments: &[Range<usize>],
@@ -107,23 +104,15 @@ impl Kernels for Cpu {
         weights: &[f32],
         bias: &[f32],
     ) -> Vec<f32> {
-        let n_cells = segments.last().map_or(0, |s| s.end);
-        decode::forward(hidden, n_cells, segments, wiring, weights, bias)
+        decode::forward(hidden, segments, wiring, weights, bias)
     }
 
-    fn decode_backward(
+    fn decode_loss(
         &self,
-        hidden: &[f32],
-        segments: &[Range<usize>],
-        wiring: &Wiring,
-        weights: &[f32],
-        d_out: &[f32],
-    ) -> DecodeGradients<Vec<f32>> {
-        let n_cells = segments.last().map_or(0, |s| s.end);
-        decode::backward(hidden, n_cells, segments, wiring, weights, d_out)
-    }
-
-    fn count_loss(&self, input: &CountLossInput, gradients: bool) -> Result<CountLossOutput> {
-        count_loss(input, gradients)
+        input: &DecodeLossInput,
+        gradients: bool,
+        workspace: &mut Workspace,
+    ) -> Result<f64> {
+        decode_loss(input, gradients, workspace)
     }
 }

@@ -3,18 +3,21 @@
 
 mod blocks;
 pub mod closed_form;
-mod count_loss;
 mod decode;
+mod decode_loss;
 mod encode;
+mod entries;
 mod interface;
+mod loss_passes;
 pub mod math;
+mod product;
+mod softmax;
 pub mod special;
+mod tiles;
 mod types;
 mod zero_tile;
 
-pub use count_loss::{
-    count_loss, count_loss_into, softmax_over_genes, CountLossInput, CountLossOutput,
-};
-pub use decode::DecodeGradients;
+pub use decode_loss::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients, Workspace};
 pub use interface::{Cpu, Kernels};
-pub use types::{ConnectionList, GeneMajorCounts, SparseRows, Wiring};
+pub use softmax::softmax_over_genes;
+pub use types::{ConnectionList, GeneMajorCounts, Wiring};

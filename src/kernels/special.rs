@@ -12,20 +12,17 @@ const HALF_LN_TWO_PI: f64 = 0.918_938_533_204_672_8;
 /// Stirling's series is used from here on; its first term left out is then below 1e-15.
 const STIRLING_FROM: f64 = 10.0;
 /// Counts below this are multiplied out. Above it both `theta + k` and the rest of the count exceed the line above.
-const DIRECT_BELOW: f64 = 24.0;
+pub(super) const DIRECT_BELOW: f64 = 24.0;
 
 /// `exp(x)` to about one unit in the last place; zero below -708, infinite above 709.
 #[inline(always)]
 pub fn exp(x: f64) -> f64 {
-    if x < -708.0 {
-        return 0.0;
-    }
-    if x > 709.0 {
-        return f64::INFINITY;
-    }
-    let shifted = x * std::f64::consts::LOG2_E + ROUND;
+    // Selects rather than early returns: a loop over many values can then use vectors. NaN stays NaN.
+    let y = if x < -708.0 { -708.0 } else { x };
+    let y = if y > 709.0 { 709.0 } else { y };
+    let shifted = y * std::f64::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let r = (y - n * LN2_HIGH) - n * LN2_LOW;
     // Taylor series to r^13 (the next term is below 4e-18), grouped in pairs to shorten the chain of dependences.
     let r2 = r * r;
     let r4 = r2 * r2;
@@ -36,15 +33,29 @@ pub fn exp(x: f64) -> f64 {
         + r2 * (1.0 / 479_001_600.0 + r * (1.0 / 6_227_020_800.0));
     let tail = low + r4 * (middle + r4 * high);
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-    power * (1.0 + (r + r2 * tail))
+    let e = power * (1.0 + (r + r2 * tail));
+    let e = if x < -708.0 { 0.0 } else { e };
+    if x > 709.0 {
+        f64::INFINITY
+    } else {
+        e
+    }
 }
 
 /// `ln(x)` of a positive normal number, to about one unit in the last place; NaN for NaN and infinity.
 #[inline(always)]
 pub fn ln(x: f64) -> f64 {
     const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
-    let exponent = (x.to_bits().wrapping_sub(SQRT_HALF_BITS) as i64) >> 52;
-    let m = f64::from_bits(x.to_bits().wrapping_sub((exponent as u64) << 52));
+    // The exponent plus 1024, in the low bits of a number near 2^52: vectors have no other way from integer to double.
+    const OFFSET: u64 = 1024;
+    const TWO_52_BITS: u64 = 0x4330_0000_0000_0000;
+    const TWO_52: f64 = 4_503_599_627_370_496.0;
+    let raised = x
+        .to_bits()
+        .wrapping_sub(SQRT_HALF_BITS)
+        .wrapping_add(OFFSET << 52);
+    let e = f64::from_bits(raised >> 52 | TWO_52_BITS) - (TWO_52 + OFFSET as f64);
+    let m = f64::from_bits((raised & 0x000f_ffff_ffff_ffff) + SQRT_HALF_BITS);
     // ln m = 2 atanh((m - 1) / (m + 1)); the argument is at most 0.172, the series' next term below 3e-17.
     let y = (m - 1.0) / (m + 1.0);
     let w = y * y;
@@ -54,7 +65,6 @@ pub fn ln(x: f64) -> f64 {
     let high = (1.0 / 11.0 + w * (1.0 / 13.0)) + w2 * (1.0 / 15.0 + w * (1.0 / 17.0));
     let tail = low + w4 * (high + w4 * (1.0 / 19.0 + w * (1.0 / 21.0)));
     let y2 = 2.0 * y;
-    let e = exponent as f64;
     // The last term is zero unless x is NaN or infinite.
     e * LN2_HIGH + (y2 + (y2 * w * tail + e * LN2_LOW)) + 0.0 * x
 }
@@ -103,20 +113,23 @@ pub fn softplus_excess(x: f64) -> f64 {
         return softplus(x) - sigmoid(x);
     }
     let z = exp(x);
-    excess(z, ln_1p(z))
+    excess(z, ln_1p(z), 1.0 / (1.0 + z))
 }
 
-/// The same for `x <= 0`, from `z = exp(x)` and `ln(1 + z)`.
+/// The same for `x <= 0`, from `z = exp(x)`, `ln(1 + z)` and `1 / (1 + z)`.
 #[inline(always)]
-pub(super) fn excess(z: f64, ln_1p_z: f64) -> f64 {
-    if z >= 0.0625 {
-        return ln_1p_z - z / (1.0 + z);
-    }
+pub(super) fn excess(z: f64, ln_1p_z: f64, logistic: f64) -> f64 {
     // With y = z / (2 + z): ln(1 + z) = 2 atanh(y), z / (1 + z) = 2y / (1 + y).
     let y = z / (2.0 + z);
     let w = y * y;
     let tail = 1.0 / 3.0 + w * (1.0 / 5.0 + w * (1.0 / 7.0 + w * (1.0 / 9.0 + w * (1.0 / 11.0))));
-    2.0 * w * (1.0 / (1.0 + y) + y * tail)
+    // 1 / (1 + y) = (2 + z) / (2 + 2z).
+    let small = 2.0 * w * ((1.0 + 0.5 * z) * logistic + y * tail);
+    if z >= 0.0625 {
+        ln_1p_z - z * logistic
+    } else {
+        small
+    }
 }
 
 /// `ln Gamma(y) - (y - 1/2) ln y + y - ln(2 pi) / 2` for `y >= 10`.

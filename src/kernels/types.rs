@@ -26,30 +26,6 @@ impl GeneMajorCounts {
     }
 }
 
-/// Sparse rows, one per cell: the encoder's input.
-#[derive(Debug, Clone, Default)]
-pub struct SparseRows {
-    /// `n_cells + 1` offsets.
-    pub offsets: Vec<u32>,
-    /// Gene of each entry, increasing within a cell.
-    pub genes: Vec<u32>,
-    /// Value of each entry.
-    pub values: Vec<f32>,
-}
-
-impl SparseRows {
-    /// Number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
-    }
-
-    /// Genes and values of one row.
-    pub fn row(&self, r: usize) -> (&[u32], &[f32]) {
-        let span = self.offsets[r] as usize..self.offsets[r + 1] as usize;
-        (&self.genes[span.clone()], &self.values[span])
-    }
-}
-
 /// The connections of one mask, compressed by gene.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConnectionList {

@@ -1,4 +1,4 @@
-//! A gene's entries in some dozens of cells, all taken as zeros: the vector part of the fused loss.
+//! Some genes' entries in a tile's cells, all taken as zeros: the vector part of the fused loss.
 //!
 //! Loops run over arrays of one fixed length and use the branch-free functions of `math`; everything is inlined into
 //! the fused pass, which is compiled once for each kind of vector instructions.
@@ -6,64 +6,176 @@
 // Several arrays are walked side by side; an index reads better there than nested pairs of iterators.
 #![allow(clippy::needless_range_loop)]
 
+use super::closed_form::LogProbability;
+use super::entries::Place;
 use super::math;
+use super::tiles::{Row, TILE};
 
-/// Cells handled together: enough for the widest vectors, little enough to stay in the first-level cache.
-pub(super) const TILE: usize = 64;
+/// Genes whose tiles are worked on together.
+pub(super) const GROUP: usize = 8;
 
-/// The entries of one gene in up to [`TILE`] cells; derivatives are those of the loss.
-pub(super) struct Tile {
-    pub(super) log_probability: [f32; TILE],
-    pub(super) d_log_mu: [f32; TILE],
-    pub(super) d_dropout: [f32; TILE],
-    pub(super) d_log_theta: [f32; TILE],
+/// The entries of some genes in a tile's cells; derivatives are those of the loss.
+pub(super) struct Tiles {
+    /// Logits of the extra zeros.
+    pub(super) logits: [Row; GROUP],
+    pub(super) log_probability: [Row; GROUP],
+    pub(super) d_log_mu: [Row; GROUP],
+    pub(super) d_dropout: [Row; GROUP],
+    pub(super) d_log_theta: [Row; GROUP],
     /// `x - E[x]`.
-    pub(super) residual: [f32; TILE],
-}
-
-impl Tile {
-    #[inline(always)]
-    pub(super) fn new() -> Self {
-        Tile {
-            log_probability: [0.0; TILE],
-            d_log_mu: [0.0; TILE],
-            d_dropout: [0.0; TILE],
-            d_log_theta: [0.0; TILE],
-            residual: [0.0; TILE],
-        }
-    }
+    pub(super) residual: [Row; GROUP],
+    own: [Row; GROUP],
+    kept: [Row; GROUP],
 }
 
 /// What the entries of one gene share.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Gene {
     pub(super) log_theta: f32,
     pub(super) theta: f32,
     pub(super) per_cell: f32,
 }
 
-/// A full tile of `values`, by way of `spare` where they are the last few cells.
-#[inline(always)]
-pub(super) fn whole<'a>(values: &'a [f32], spare: &'a mut [f32; TILE]) -> &'a [f32; TILE] {
-    if let Ok(tile) = values.try_into() {
-        return tile;
-    }
-    spare[..values.len()].copy_from_slice(values);
-    spare
-}
-
-/// Sum of a tile, by halves: a fixed order that vector instructions can follow. Destroys the tile.
-#[inline(always)]
-pub(super) fn sum(values: &mut [f32; TILE]) -> f64 {
-    let mut n = TILE;
-    while n > 8 {
-        n /= 2;
-        let (low, high) = values.split_at_mut(n);
-        for (l, h) in std::iter::zip(low, high) {
-            *l += *h;
+impl Tiles {
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        let zero = [Row::ZERO; GROUP];
+        Tiles {
+            logits: zero,
+            log_probability: zero,
+            d_log_mu: zero,
+            d_dropout: zero,
+            d_log_theta: zero,
+            residual: zero,
+            own: zero,
+            kept: zero,
         }
     }
-    values[..8].iter().map(|&v| f64::from(v)).sum()
+
+    /// Scores all entries as zeros; `scale` and `shift` add up to the logarithms of the means.
+    #[inline(always)]
+    pub(super) fn score_zeros(
+        &mut self,
+        scale: &[Row],
+        shift: &[f32; TILE],
+        genes: &[Gene],
+        inflated: bool,
+        gradients: bool,
+    ) {
+        match (inflated, gradients) {
+            (false, true) => self.zeros(scale, shift, genes),
+            (true, true) => {
+                self.zeros(scale, shift, genes);
+                self.inflate(genes);
+            }
+            (false, false) => self.zeros_value(scale, shift, genes),
+            (true, false) => {
+                self.zeros_value(scale, shift, genes);
+                self.inflate_value(genes.len());
+            }
+        }
+    }
+
+    /// Wipes out the places beyond the last cell.
+    #[inline(always)]
+    pub(super) fn clear_from(&mut self, n: usize) {
+        if n < TILE {
+            for rows in [
+                &mut self.log_probability,
+                &mut self.d_log_mu,
+                &mut self.d_dropout,
+                &mut self.d_log_theta,
+                &mut self.residual,
+            ] {
+                rows.iter_mut().for_each(|row| row.0[n..].fill(0.0));
+            }
+        }
+    }
+
+    /// Puts a positive count in the place of a zero; its log-probability is counted elsewhere.
+    #[inline(always)]
+    pub(super) fn put(&mut self, place: Place, entry: LogProbability, per_cell: f64) {
+        let Place { row, cell } = place;
+        self.log_probability[row].0[cell] = 0.0;
+        self.d_log_mu[row].0[cell] = (per_cell * entry.d_log_mu) as f32;
+        self.d_dropout[row].0[cell] = (per_cell * entry.d_dropout) as f32;
+        self.d_log_theta[row].0[cell] = (per_cell * entry.d_log_theta) as f32;
+    }
+
+    /// Zeros under the negative binomial.
+    #[inline(always)]
+    fn zeros(&mut self, scale: &[Row], shift: &[f32; TILE], genes: &[Gene]) {
+        for (r, (gene, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
+            let Row(log_probability) = &mut self.log_probability[r];
+            let Row(d_log_mu) = &mut self.d_log_mu[r];
+            let Row(d_log_theta) = &mut self.d_log_theta[r];
+            let Row(residual) = &mut self.residual[r];
+            let down = -gene.per_cell * gene.theta;
+            for i in 0..TILE {
+                let log_mu = scale[i] + shift[i];
+                let nb = math::softplus_parts(log_mu - gene.log_theta);
+                log_probability[i] = -gene.theta * nb.value;
+                d_log_mu[i] = down * nb.slope;
+                d_log_theta[i] = down * nb.excess;
+                residual[i] = -math::exp(log_mu);
+            }
+        }
+    }
+
+    /// The same without derivatives.
+    #[inline(always)]
+    fn zeros_value(&mut self, scale: &[Row], shift: &[f32; TILE], genes: &[Gene]) {
+        for (r, (gene, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
+            let Row(log_probability) = &mut self.log_probability[r];
+            for i in 0..TILE {
+                let nb = math::softplus_parts(scale[i] + shift[i] - gene.log_theta);
+                log_probability[i] = -gene.theta * nb.value;
+            }
+        }
+    }
+
+    /// From the negative binomial to the zero-inflated one.
+    #[inline(always)]
+    fn inflate(&mut self, genes: &[Gene]) {
+        for (r, gene) in genes.iter().enumerate() {
+            let Row(logits) = &self.logits[r];
+            let Row(log_probability) = &mut self.log_probability[r];
+            let Row(d_dropout) = &mut self.d_dropout[r];
+            let Row(own) = &mut self.own[r];
+            let Row(kept) = &mut self.kept[r];
+            for i in 0..TILE {
+                let zero = zero_inflate(log_probability[i], logits[i]);
+                log_probability[i] = zero.log_probability;
+                d_dropout[i] = gene.per_cell * zero.d_dropout;
+                own[i] = zero.own;
+                kept[i] = zero.kept;
+            }
+        }
+        for r in 0..genes.len() {
+            let (Row(own), Row(kept)) = (&self.own[r], &self.kept[r]);
+            let Row(d_log_mu) = &mut self.d_log_mu[r];
+            let Row(d_log_theta) = &mut self.d_log_theta[r];
+            let Row(residual) = &mut self.residual[r];
+            for i in 0..TILE {
+                d_log_mu[i] *= own[i];
+                d_log_theta[i] *= own[i];
+                residual[i] *= kept[i];
+            }
+        }
+    }
+
+    /// The same without derivatives.
+    #[inline(always)]
+    fn inflate_value(&mut self, n: usize) {
+        for r in 0..n {
+            let Row(logits) = &self.logits[r];
+            let Row(log_probability) = &mut self.log_probability[r];
+            for i in 0..TILE {
+                let zero = zero_inflate(log_probability[i], logits[i]);
+                log_probability[i] = zero.log_probability;
+            }
+        }
+    }
 }
 
 /// Zeros under the zero-inflated distribution: the formulae of `closed_form::zero_inflated`, in single precision.
@@ -104,72 +216,5 @@ fn zero_inflate(log_nb: f32, logit: f32) -> ZeroInflated {
         own,
         d_dropout: extra * positive,
         kept,
-    }
-}
-
-/// A tile of zeros under the zero-inflated negative binomial.
-///
-/// Three short loops rather than one long one: an entry is one chain of dependent instructions, and the processor
-/// must see several entries ahead to keep busy.
-#[inline(always)]
-pub(super) fn zeros_inflated(
-    scale: &[f32; TILE],
-    shift: &[f32; TILE],
-    dropout: &[f32; TILE],
-    gene: Gene,
-    tile: &mut Tile,
-) {
-    zeros(scale, shift, gene, tile);
-    let mut own = [0.0; TILE];
-    let mut kept = [0.0; TILE];
-    for i in 0..TILE {
-        let zero = zero_inflate(tile.log_probability[i], dropout[i]);
-        tile.log_probability[i] = zero.log_probability;
-        tile.d_dropout[i] = gene.per_cell * zero.d_dropout;
-        own[i] = zero.own;
-        kept[i] = zero.kept;
-    }
-    for i in 0..TILE {
-        tile.d_log_mu[i] *= own[i];
-        tile.d_log_theta[i] *= own[i];
-        tile.residual[i] *= kept[i];
-    }
-}
-
-/// The same without derivatives.
-#[inline(always)]
-pub(super) fn zeros_inflated_value(
-    scale: &[f32; TILE],
-    shift: &[f32; TILE],
-    dropout: &[f32; TILE],
-    gene: Gene,
-    tile: &mut Tile,
-) {
-    zeros_value(scale, shift, gene, tile);
-    for i in 0..TILE {
-        tile.log_probability[i] = zero_inflate(tile.log_probability[i], dropout[i]).log_probability;
-    }
-}
-
-/// A tile of zeros under the negative binomial.
-#[inline(always)]
-pub(super) fn zeros(scale: &[f32; TILE], shift: &[f32; TILE], gene: Gene, tile: &mut Tile) {
-    let down = -gene.per_cell * gene.theta;
-    for i in 0..TILE {
-        let log_mu = scale[i] + shift[i];
-        let nb = math::softplus_parts(log_mu - gene.log_theta);
-        tile.log_probability[i] = -gene.theta * nb.value;
-        tile.d_log_mu[i] = down * nb.slope;
-        tile.d_log_theta[i] = down * nb.excess;
-        tile.residual[i] = -math::exp(log_mu);
-    }
-}
-
-/// The same without derivatives.
-#[inline(always)]
-pub(super) fn zeros_value(scale: &[f32; TILE], shift: &[f32; TILE], gene: Gene, tile: &mut Tile) {
-    for i in 0..TILE {
-        let nb = math::softplus_parts(scale[i] + shift[i] - gene.log_theta);
-        tile.log_probability[i] = -gene.theta * nb.value;
     }
 }

@@ -1,15 +1,15 @@
-//! The sparsely connected layers as candle operations with their own backward pass (paper, section 2.2).
+//! The sparsely connected layers on candle's tensors (paper, section 2.2).
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{
-    bail, CpuStorage, CustomOp2, CustomOp3, Layout, Result as CandleResult, Shape, Tensor,
-    WithDType,
+    bail, CpuStorage, CustomOp2, Layout, Result as CandleResult, Shape, Tensor, WithDType,
 };
 
 use crate::kernels::{Cpu, Kernels, Wiring};
 use crate::sampling::MiniBatch;
+use crate::values::CpuValues;
 
 /// First layer: `input (M * W) + bias` of a mini-batch's sparse input, cells x hidden units.
 ///
@@ -32,7 +32,8 @@ pub fn sparse_encode(
     )
 }
 
-/// Last layer: genes x cells of `hidden`, cells x hidden units.
+/// Last layer: genes x cells of `hidden`, cells x hidden units. Without back-propagation: training goes through
+/// [`crate::likelihood::decode_loss`].
 ///
 /// `segments` are the cells of each batch; `weights` holds one value per slot of the wiring, `bias` one per gene.
 ///
@@ -40,19 +41,27 @@ pub fn sparse_encode(
 /// When shapes do not fit, or the device has no kernel.
 pub fn sparse_decode(
     hidden: &Tensor,
-    segments: &Arc<Vec<Range<usize>>>,
-    wiring: &Arc<Wiring>,
+    segments: &[Range<usize>],
+    wiring: &Wiring,
     weights: &Tensor,
     bias: &Tensor,
 ) -> CandleResult<Tensor> {
-    hidden.t()?.contiguous()?.apply_op3(
-        weights,
-        bias,
-        SparseDecode {
-            segments: segments.clone(),
-            wiring: wiring.clone(),
-        },
-    )
+    let (n_cells, n_hidden) = hidden.dims2()?;
+    let fits = n_hidden == wiring.n_hidden
+        && segments.last().map_or(0, |s| s.end) == n_cells
+        && weights.elem_count() == wiring.n_slots()
+        && bias.elem_count() == wiring.n_genes();
+    if !fits {
+        bail!("{n_cells} cells x {n_hidden} hidden units do not fit the wiring");
+    }
+    let out = Cpu.decode(
+        &CpuValues::of(hidden)?,
+        segments,
+        wiring,
+        &CpuValues::of(weights)?,
+        &CpuValues::of(bias)?,
+    );
+    Tensor::from_vec(out, (wiring.n_genes(), n_cells), hidden.device())
 }
 
 struct SparseEncode {
@@ -75,7 +84,14 @@ impl CustomOp2 for SparseEncode {
         let weights = values(weights, weights_layout, self.wiring.n_slots())?;
         let bias = values(bias, bias_layout, self.wiring.n_hidden)?;
         let m = &self.minibatch;
-        let out = Cpu.encode_forward(&m.input, &m.segments, &self.wiring, weights, bias);
+        let out = Cpu.encode_forward(
+            &m.counts,
+            &m.input,
+            &m.segments,
+            &self.wiring,
+            weights,
+            bias,
+        );
         let shape = (m.n_cells(), self.wiring.n_hidden).into();
         Ok((f32::to_cpu_storage_owned(out), shape))
     }
@@ -89,82 +105,17 @@ impl CustomOp2 for SparseEncode {
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
         let m = &self.minibatch;
         let d_bias = d_out.sum(0)?;
-        let d_weights = with_cpu_values(d_out, |d_out| {
-            Cpu.encode_backward(
-                &m.counts,
-                &m.input_by_gene,
-                &m.segments,
-                &self.wiring,
-                d_out,
-            )
-        })?;
+        let d_weights = Cpu.encode_backward(
+            &m.counts,
+            &m.input,
+            &m.segments,
+            &self.wiring,
+            &CpuValues::of(d_out)?,
+        );
         let n = d_weights.len();
         Ok((
             Some(Tensor::from_vec(d_weights, n, d_out.device())?),
             Some(d_bias),
-        ))
-    }
-}
-
-struct SparseDecode {
-    segments: Arc<Vec<Range<usize>>>,
-    wiring: Arc<Wiring>,
-}
-
-impl CustomOp3 for SparseDecode {
-    fn name(&self) -> &'static str {
-        "sparse-decode"
-    }
-
-    fn cpu_fwd(
-        &self,
-        hidden: &CpuStorage,
-        hidden_layout: &Layout,
-        weights: &CpuStorage,
-        weights_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> CandleResult<(CpuStorage, Shape)> {
-        let (n_hidden, n_cells) = hidden_layout.shape().dims2()?;
-        let hidden = values(hidden, hidden_layout, self.wiring.n_hidden * n_cells)?;
-        let weights = values(weights, weights_layout, self.wiring.n_slots())?;
-        let bias = values(bias, bias_layout, self.wiring.n_genes())?;
-        if n_hidden != self.wiring.n_hidden || self.segments.last().map_or(0, |s| s.end) != n_cells
-        {
-            bail!("sparse-decode: {n_hidden} hidden units x {n_cells} cells do not fit the wiring");
-        }
-        let out = Cpu.decode_forward(hidden, &self.segments, &self.wiring, weights, bias);
-        let shape = (self.wiring.n_genes(), n_cells).into();
-        Ok((f32::to_cpu_storage_owned(out), shape))
-    }
-
-    fn bwd(
-        &self,
-        hidden: &Tensor,
-        weights: &Tensor,
-        _bias: &Tensor,
-        _out: &Tensor,
-        d_out: &Tensor,
-    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n_hidden, n_cells) = hidden.dims2()?;
-        let gradients = with_cpu_values(d_out, |d_out| {
-            with_cpu_values(hidden, |hidden| {
-                with_cpu_values(weights, |weights| {
-                    Cpu.decode_backward(hidden, &self.segments, &self.wiring, weights, d_out)
-                })
-            })
-        })???;
-        let device = hidden.device();
-        let n_slots = gradients.weights.len();
-        let n_genes = gradients.bias.len();
-        Ok((
-            Some(Tensor::from_vec(
-                gradients.hidden,
-                (n_hidden, n_cells),
-                device,
-            )?),
-            Some(Tensor::from_vec(gradients.weights, n_slots, device)?),
-            Some(Tensor::from_vec(gradients.bias, n_genes, device)?),
         ))
     }
 }
@@ -183,14 +134,4 @@ fn values<'a>(
         bail!("{expected} values are needed, {} are there", end - start);
     }
     Ok(&all[start..end])
-}
-
-/// Runs `f` on the values of a CPU tensor, made contiguous if it is not.
-fn with_cpu_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> CandleResult<T> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        candle_core::Storage::Cpu(storage) => Ok(f(values(storage, layout, tensor.elem_count())?)),
-        _ => bail!("the sparsely connected layers have no kernel for this device"),
-    }
 }

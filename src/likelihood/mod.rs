@@ -7,7 +7,7 @@ mod op;
 use serde::{Deserialize, Serialize};
 
 pub use crate::kernels::closed_form::{negative_binomial, zero_inflated, LogProbability};
-pub use op::{count_loss, px_scale, CountLoss};
+pub use op::{decode_loss, px_scale, HeadTensors, LossTensors, Target};
 
 /// The distribution of a count, given its mean and dispersion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,14 +1,13 @@
 //! The decoder: z -> fully connected layer -> batchified module -> sparsely connected heads of the count distribution.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
 use super::{layer_ids, Mode, Settings};
 use crate::kernels::Wiring;
 use crate::layers::{sparse_decode, BatchModule, BatchNorm, Dense, StartingWeights};
-use crate::likelihood::Likelihood;
+use crate::likelihood::{HeadTensors, Likelihood, LossTensors};
 use crate::sampling::Streams;
 
 /// One sparsely connected head: a value per gene and cell.
@@ -18,6 +17,15 @@ pub struct SparseHead {
     pub weights: Var,
     /// One per gene.
     pub bias: Var,
+}
+
+impl SparseHead {
+    fn tensors(&self) -> HeadTensors<'_> {
+        HeadTensors {
+            weights: self.weights.as_tensor(),
+            bias: self.bias.as_tensor(),
+        }
+    }
 }
 
 /// Parameters of the count distribution, genes x cells.
@@ -103,34 +111,48 @@ impl Decoder {
         })
     }
 
-    /// Parameters of the counts of cells with latent values `z`; `segments` says which batch's style each cell gets.
+    /// The last hidden layer, cells x hidden units, of cells with latent values `z`; `segments` says which batch's style
+    /// each cell gets.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(
+    pub fn hidden(
         &mut self,
         z: &Tensor,
-        segments: &Arc<Vec<Range<usize>>>,
-        wiring: &Arc<Wiring>,
+        segments: &[Range<usize>],
         mode: &mut Mode,
-    ) -> CandleResult<CountParameters> {
+    ) -> CandleResult<Tensor> {
         let x = self.fc.forward(z)?;
         let mut x = mode.normalise(&mut self.norm, &x)?.relu()?;
         if let Some(module) = &self.batch_module {
             x = module.forward(&x, segments)?;
         }
-        let head = |h: &SparseHead| {
-            sparse_decode(
-                &x,
-                segments,
-                wiring,
-                h.weights.as_tensor(),
-                h.bias.as_tensor(),
-            )
-        };
+        Ok(x)
+    }
+
+    /// Parameters of the counts, given the last hidden layer.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn count_parameters(
+        &self,
+        hidden: &Tensor,
+        segments: &[Range<usize>],
+        wiring: &Wiring,
+    ) -> CandleResult<CountParameters> {
+        let head = |h: &SparseHead| sparse_decode(hidden, segments, wiring, &h.weights, &h.bias);
         Ok(CountParameters {
             scale: head(&self.scale)?,
             dropout: self.dropout.as_ref().map(head).transpose()?,
         })
+    }
+
+    /// The parameters that the loss is computed from, besides the last hidden layer.
+    pub fn loss_tensors(&self) -> LossTensors<'_> {
+        LossTensors {
+            scale: self.scale.tensors(),
+            dropout: self.dropout.as_ref().map(SparseHead::tensors),
+            log_theta: self.log_theta.as_tensor(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod decoder;
 mod encoder;
+mod gradients;
 mod history;
 mod mode;
 mod saved;
@@ -10,11 +11,12 @@ mod vae;
 
 pub use decoder::{CountParameters, Decoder, SparseHead};
 pub use encoder::{Encoder, Posterior};
+pub use gradients::{Gradients, Loss};
 pub use history::{EpochRecord, History, Stopped};
 pub use mode::Mode;
 pub use saved::SavedModel;
 pub use settings::{BatchMasks, Settings};
-pub use vae::{Loss, Rewired, Vae};
+pub use vae::{Rewired, Vae};
 
 /// Streams of starting weights, one per layer. Modules with one layer per batch count on from theirs.
 mod layer_ids {

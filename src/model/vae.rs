@@ -8,10 +8,10 @@ use candle_core::{Device, Result as CandleResult, Tensor, Var};
 
 use super::decoder::CountParameters;
 use super::encoder::Posterior;
-use super::{BatchMasks, Decoder, Encoder, Mode, Settings};
-use crate::kernels::Wiring;
+use super::{BatchMasks, Decoder, Encoder, Loss, Mode, Settings};
+use crate::kernels::{Wiring, Workspace};
 use crate::layers::{inherit, unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense};
-use crate::likelihood::count_loss;
+use crate::likelihood::{decode_loss, Target};
 use crate::sampling::{MiniBatch, Purpose, Streams};
 use crate::{Error, Result};
 
@@ -28,16 +28,6 @@ pub struct Vae {
     pub encoder: Encoder,
     /// p(x | z).
     pub decoder: Decoder,
-}
-
-/// The parts of a mini-batch's loss.
-pub struct Loss {
-    /// Negative log-likelihood, mean over cells of the sum over genes; a scalar.
-    pub reconstruction: Tensor,
-    /// KL divergence, mean over cells; a scalar.
-    pub kl: Tensor,
-    /// Per batch and gene, the sum over the batch's cells of the squared error; empty outside training.
-    pub squared_error: Vec<Vec<f32>>,
 }
 
 /// How the weights of a sparsely connected layer moved when its connections changed.
@@ -106,34 +96,46 @@ impl Vae {
     pub fn decode(
         &mut self,
         z: &Tensor,
-        segments: &Arc<Vec<Range<usize>>>,
+        segments: &[Range<usize>],
         mode: &mut Mode,
     ) -> CandleResult<CountParameters> {
-        self.decoder.forward(z, segments, &self.wiring, mode)
+        let hidden = self.decoder.hidden(z, segments, mode)?;
+        self.decoder
+            .count_parameters(&hidden, segments, &self.wiring)
     }
 
-    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
+    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z. In training the workspace
+    /// holds afterwards what [`Loss::gradients`] needs, and the squared errors per batch and gene.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn loss(&mut self, minibatch: &MiniBatch, noise: &Tensor, mode: &mut Mode) -> Result<Loss> {
-        let gradients = matches!(mode, Mode::Train { .. });
+    pub fn loss(
+        &mut self,
+        minibatch: &MiniBatch,
+        noise: &Tensor,
+        mode: &mut Mode,
+        workspace: &mut Workspace,
+    ) -> Result<Loss> {
+        let in_training = matches!(mode, Mode::Train { .. });
         let posterior = self.encode(minibatch, mode)?;
         let z = posterior.draw(noise)?;
-        let px = self.decode(&z, &minibatch.segments, mode)?;
-        let scored = count_loss(
-            &px.scale,
-            px.dropout.as_ref(),
-            self.decoder.log_theta.as_tensor(),
-            minibatch.counts.clone(),
-            minibatch.log_library.to_vec(),
-            minibatch.segments.to_vec(),
-            gradients,
-        )?;
+        let hidden = self.decoder.hidden(&z, &minibatch.segments, mode)?;
+        let target = Target {
+            counts: &minibatch.counts,
+            log_library: &minibatch.log_library,
+            segments: &minibatch.segments,
+        };
+        let parameters = self.decoder.loss_tensors();
         Ok(Loss {
-            reconstruction: scored.loss,
+            reconstruction: decode_loss(
+                &hidden,
+                parameters,
+                &self.wiring,
+                target,
+                in_training,
+                workspace,
+            )?,
             kl: posterior.kl()?.mean(0)?,
-            squared_error: scored.squared_error,
         })
     }
 
@@ -257,19 +259,22 @@ impl Vae {
         list.norm("decoder.norm", &mut d.norm);
         list.module("decoder.batch", &mut d.batch_module);
         list.parameter(SCALE_WEIGHTS, &mut d.scale.weights);
-        list.parameter("decoder.scale.bias", &mut d.scale.bias);
+        list.parameter(SCALE_BIAS, &mut d.scale.bias);
         if let Some(head) = &mut d.dropout {
             list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
-            list.parameter("decoder.dropout.bias", &mut head.bias);
+            list.parameter(DROPOUT_BIAS, &mut head.bias);
         }
-        list.parameter("decoder.log_theta", &mut d.log_theta);
+        list.parameter(LOG_THETA, &mut d.log_theta);
         list.0
     }
 }
 
 const ENCODER_WEIGHTS: &str = "encoder.sparse.weights";
-const SCALE_WEIGHTS: &str = "decoder.scale.weights";
-const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
+pub(super) const SCALE_WEIGHTS: &str = "decoder.scale.weights";
+pub(super) const SCALE_BIAS: &str = "decoder.scale.bias";
+pub(super) const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
+pub(super) const DROPOUT_BIAS: &str = "decoder.dropout.bias";
+pub(super) const LOG_THETA: &str = "decoder.log_theta";
 /// Parameters whose length follows the connections.
 const SPARSE_WEIGHTS: [&str; 3] = [ENCODER_WEIGHTS, SCALE_WEIGHTS, DROPOUT_WEIGHTS];
 

@@ -1,20 +1,18 @@
-//! A mini-batch in the two orders the kernels need: by cell for the encoder, by gene for everything else.
+//! A mini-batch as the kernels need it: by gene.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::counts::CountsView;
-use crate::kernels::{GeneMajorCounts, SparseRows};
+use crate::kernels::GeneMajorCounts;
 
 /// Cells of one step, grouped by batch so that every layer finds a batch's rows side by side.
 #[derive(Debug, Clone)]
 pub struct MiniBatch {
     /// Rows of each batch; empty ranges for batches without a cell here.
     pub segments: Arc<Vec<Range<usize>>>,
-    /// log1p of the (depth-augmented) counts, by cell.
-    pub input: Arc<SparseRows>,
-    /// The same values by gene, in the order of `counts`.
-    pub input_by_gene: Arc<Vec<f32>>,
+    /// log1p of the (depth-augmented) counts, in the order of `counts`: the encoder's input.
+    pub input: Arc<Vec<f32>>,
     /// The raw counts, by gene: the likelihood's target.
     pub counts: Arc<GeneMajorCounts>,
     /// Log of each cell's total count.
@@ -48,15 +46,10 @@ impl MiniBatch {
             }
         }
         let values = log1p_by_cell(&offsets, &raw, depth);
-        let (counts, input_by_gene) = by_gene(&offsets, &genes, &raw, &values, view.n_genes());
+        let (counts, input) = by_gene(&offsets, &genes, &raw, &values, view.n_genes());
         MiniBatch {
             segments: Arc::new(segments),
-            input: Arc::new(SparseRows {
-                offsets,
-                genes,
-                values,
-            }),
-            input_by_gene: Arc::new(input_by_gene),
+            input: Arc::new(input),
             counts: Arc::new(counts),
             log_library: Arc::new(log_library),
         }

@@ -4,11 +4,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
-use candle_core::{bail, CpuStorage, InplaceOp2, Layout, Result as CandleResult, Var};
+use candle_core::{bail, CpuStorage, InplaceOp1, Layout, Result as CandleResult, Var};
+use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::model::Rewired;
+use crate::model::{Gradients, Rewired};
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -51,19 +51,23 @@ impl Adam {
     pub fn step(
         &mut self,
         parameters: &[(String, Var)],
-        gradients: &GradStore,
+        gradients: &Gradients,
     ) -> CandleResult<()> {
         self.steps += 1;
         let correction_1 = 1.0 - f64::from(BETA_1).powi(self.steps);
         let correction_2 = 1.0 - f64::from(BETA_2).powi(self.steps);
         for (name, var) in parameters {
-            let Some(gradient) = gradients.get(var) else {
+            let Some(gradient) = gradients.of(name, var)? else {
                 continue;
             };
+            if gradient.len() != var.elem_count() {
+                bail!("adam: {} gradients for {name}", gradient.len());
+            }
             let moments = self.moments.entry(name.clone()).or_default();
             moments.first.resize(var.elem_count(), 0.0);
             moments.second.resize(var.elem_count(), 0.0);
             let update = Update {
+                gradient: &gradient,
                 moments: RefCell::new(moments),
                 rule: Rule {
                     step: (self.lr / correction_1) as f32,
@@ -72,8 +76,7 @@ impl Adam {
                     weight_decay: self.weight_decay as f32,
                 },
             };
-            var.as_tensor()
-                .inplace_op2(&gradient.contiguous()?, &update)?;
+            var.as_tensor().inplace_op1(&update)?;
         }
         Ok(())
     }
@@ -94,7 +97,24 @@ impl Adam {
     }
 }
 
+#[inline(always)]
+fn update(
+    rule: Rule,
+    parameter: &mut [f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+        let g = g + rule.weight_decay * *p;
+        *m = BETA_1 * *m + (1.0 - BETA_1) * g;
+        *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
+        *p -= rule.step * *m / (v.sqrt() / rule.root_correction + rule.eps);
+    }
+}
+
 struct Update<'a> {
+    gradient: &'a [f32],
     moments: RefCell<&'a mut Moments>,
     rule: Rule,
 }
@@ -108,42 +128,31 @@ struct Rule {
     weight_decay: f32,
 }
 
-impl InplaceOp2 for Update<'_> {
+impl InplaceOp1 for Update<'_> {
     fn name(&self) -> &'static str {
         "adam"
     }
 
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> CandleResult<()> {
-        let (CpuStorage::F32(parameter), CpuStorage::F32(gradient)) = (parameter, gradient) else {
+    fn cpu_fwd(&self, parameter: &mut CpuStorage, layout: &Layout) -> CandleResult<()> {
+        let CpuStorage::F32(parameter) = parameter else {
             bail!("adam: single precision is needed");
         };
-        let (Some((p0, p1)), Some((g0, g1))) = (
-            layout.contiguous_offsets(),
-            gradient_layout.contiguous_offsets(),
-        ) else {
+        let Some((from, to)) = layout.contiguous_offsets() else {
             bail!("adam: contiguous tensors are needed");
         };
         let rule = self.rule;
         let mut moments = self.moments.borrow_mut();
         let Moments { first, second } = &mut **moments;
-        let tasks = parameter[p0..p1]
+        let tasks = parameter[from..to]
             .par_chunks_mut(CHUNK)
-            .zip(gradient[g0..g1].par_chunks(CHUNK))
+            .zip(self.gradient.par_chunks(CHUNK))
             .zip(first.par_chunks_mut(CHUNK))
             .zip(second.par_chunks_mut(CHUNK));
         tasks.for_each(|(((parameter, gradient), first), second)| {
-            for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
-                let g = g + rule.weight_decay * *p;
-                *m = BETA_1 * *m + (1.0 - BETA_1) * g;
-                *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
-                *p -= rule.step * *m / (v.sqrt() / rule.root_correction + rule.eps);
-            }
+            Arch::new().dispatch(
+                #[inline(always)]
+                || update(rule, parameter, gradient, first, second),
+            );
         });
         Ok(())
     }

@@ -9,6 +9,7 @@ use rand_distr::StandardNormal;
 
 use super::{device, Adam, EarlyStopping, Monitor};
 use crate::counts::CountsView;
+use crate::kernels::Workspace;
 use crate::layers::adjust;
 use crate::model::{EpochRecord, History, Loss, Mode, Settings, Stopped, Vae};
 use crate::sampling::{chunks, MiniBatch, Purpose, Sampler, Split, Streams};
@@ -56,6 +57,7 @@ pub fn train(
             .collect(),
         squared_error: vec![vec![0.0; view.n_genes()]; n_batches],
         validation: validation_chunks(view, &split),
+        workspace: Workspace::default(),
         model,
     }
     .run(split)
@@ -75,6 +77,7 @@ struct Trainer<'a> {
     /// Per batch and gene, since the last adjustment.
     squared_error: Vec<Vec<f64>>,
     validation: Vec<MiniBatch>,
+    workspace: Workspace,
 }
 
 /// Sums over cells.
@@ -186,17 +189,21 @@ impl Trainer<'_> {
             dropout_rate: self.settings.dropout_rate,
             rng: &mut self.dropout,
         };
-        let loss = self.model.loss(minibatch, &noise, &mut mode)?;
-        let total = (&loss.reconstruction + (&loss.kl * kl_weight)?)?;
-        if !total.to_scalar::<f32>()?.is_finite() {
+        let workspace = &mut self.workspace;
+        let loss = self.model.loss(minibatch, &noise, &mut mode, workspace)?;
+        if !loss.total(kl_weight)?.to_scalar::<f32>()?.is_finite() {
             return Err(Error::Numerical(format!(
                 "the loss is no longer a number: lower lr (now {})",
                 self.settings.lr
             )));
         }
-        let gradients = total.backward()?;
+        let gradients = loss.gradients(kl_weight, &self.workspace)?;
         self.optimiser.step(&self.model.parameters(), &gradients)?;
-        for (sums, new) in self.squared_error.iter_mut().zip(&loss.squared_error) {
+        for (sums, new) in self
+            .squared_error
+            .iter_mut()
+            .zip(&self.workspace.gradients.squared_error)
+        {
             for (sum, &new) in sums.iter_mut().zip(new) {
                 *sum += f64::from(new);
             }
@@ -248,7 +255,10 @@ impl Trainer<'_> {
         let mut sums = Sums::default();
         for minibatch in &self.validation {
             let noise = normal(&mut rng, minibatch, self.settings, &self.device)?;
-            let loss = self.model.loss(minibatch, &noise, &mut Mode::Evaluate)?;
+            let mode = &mut Mode::Evaluate;
+            let loss = self
+                .model
+                .loss(minibatch, &noise, mode, &mut self.workspace)?;
             sums.add(&loss, minibatch.n_cells())?;
         }
         Ok(sums.means())

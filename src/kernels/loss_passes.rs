@@ -1,0 +1,339 @@
+//! The three passes of the decoder's loss over a block of genes; `decode_loss` says what they are for.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::decode_loss::{refill, DecodeLossInput, Head, HeadGradients};
+use super::entries::{Entries, GeneTable, Place};
+use super::math;
+use super::product::{dot, project, sum, BackProjection};
+use super::softmax::block_sum_exp;
+use super::special;
+use super::tiles::{Row, Tiling, TILE};
+use super::types::GeneMajorCounts;
+use super::zero_tile::{Gene, Tiles, GROUP};
+
+/// Dispersions beyond `exp(60)` either way are taken as if there, so that no product leaves the range of numbers.
+const LOG_THETA_LIMIT: f64 = 60.0;
+
+/// What a block of genes works with. Rows of genes are tiles x genes, rows of hidden units tiles x hidden units.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub(super) genes: Range<usize>,
+    /// Logits of the genes' shares.
+    pub(super) scale: Vec<Row>,
+    /// Per cell (tiles x cells) the highest of them and the sum of `exp(logit - highest)`.
+    pub(super) highest: Vec<f32>,
+    pub(super) sum_exp: Vec<f64>,
+    pub(super) log_probability: f64,
+    /// Of the loss with respect to the logarithm of the mean.
+    pub(super) d_log_mu: Vec<Row>,
+    /// Its sum over the block's genes, one row per tile.
+    pub(super) d_log_mu_sum: Vec<Row>,
+    pub(super) d_hidden: Vec<Row>,
+    pub(super) d_log_theta: Vec<f64>,
+    /// Genes x batches.
+    pub(super) squared_error: Vec<f64>,
+    pub(super) scale_gradients: HeadGradients,
+    pub(super) dropout_gradients: HeadGradients,
+}
+
+/// What every block reads.
+pub(super) struct Pass<'a> {
+    pub(super) input: &'a DecodeLossInput<'a>,
+    pub(super) tiling: &'a Tiling,
+    /// Tiles x hidden units.
+    pub(super) hidden: &'a [Row],
+    /// `log_library - log_sum_exp`, to be added to a logit for the logarithm of the mean; one row per tile.
+    pub(super) shift: Vec<[f64; TILE]>,
+    pub(super) negative_log_sum: Vec<Row>,
+    /// The sum over all genes of the loss's derivative by the logarithm of the mean.
+    pub(super) d_log_mu_sum: Vec<Row>,
+    /// `-1 / n_cells`: from a log-probability to its part of the loss.
+    pub(super) per_cell: f64,
+}
+
+impl Pass<'_> {
+    /// First pass: the logits of the genes' shares.
+    pub(super) fn share_logits(&self, block: &mut Block) {
+        Arch::new().dispatch(ShareLogits { pass: self, block });
+    }
+
+    /// Second pass: the counts' probability; with `gradients` also all gradients but those that need sums over genes.
+    pub(super) fn score(&self, block: &mut Block, gradients: bool) {
+        Arch::new().dispatch(Score {
+            pass: self,
+            block,
+            gradients,
+        });
+    }
+
+    /// Third pass: each entry of the shares' gradient loses its share of the cell's total; then it is sent back. The
+    /// exponential is formed anew; keeping it would cost more memory traffic than it saves.
+    pub(super) fn send_back_shares(&self, block: &mut Block) {
+        Arch::new().dispatch(SendBackShares { pass: self, block });
+    }
+
+    #[inline(always)]
+    fn hidden(&self, tile: usize) -> &[Row] {
+        let n = self.input.wiring.n_hidden;
+        &self.hidden[tile * n..(tile + 1) * n]
+    }
+
+    #[inline(always)]
+    fn project<S: Simd>(&self, simd: S, head: Head, tile: usize, gene: usize, out: &mut Row) {
+        *out = Row([head.bias[gene]; TILE]);
+        project(
+            simd,
+            self.hidden(tile),
+            &self.tiling.runs[tile],
+            self.input.wiring,
+            head.weights,
+            gene,
+            out,
+        );
+    }
+
+    #[inline(always)]
+    fn back_project<'a>(
+        &'a self,
+        head: Head<'a>,
+        tile: usize,
+        first_gene: usize,
+    ) -> BackProjection<'a> {
+        BackProjection {
+            hidden: self.hidden(tile),
+            runs: &self.tiling.runs[tile],
+            wiring: self.input.wiring,
+            weights: head.weights,
+            first_slot: self.input.wiring.offsets[first_gene] as usize,
+        }
+    }
+
+    /// Adds a row's squared residuals to the sums of the batches its cells belong to.
+    #[inline(always)]
+    fn add_squares<S: Simd>(
+        &self,
+        simd: S,
+        residual: &Row,
+        cells: &Range<usize>,
+        sums: &mut [f64],
+    ) {
+        for (sum, segment) in std::iter::zip(sums, self.input.segments) {
+            let (from, to) = (segment.start.max(cells.start), segment.end.min(cells.end));
+            if to == from + cells.len() {
+                *sum += f64::from(dot(simd, residual, residual));
+            } else if from < to {
+                let squares = residual.0[from - cells.start..to - cells.start].iter();
+                *sum += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
+            }
+        }
+    }
+}
+
+struct ShareLogits<'a> {
+    pass: &'a Pass<'a>,
+    block: &'a mut Block,
+}
+
+impl WithSimd for ShareLogits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let ShareLogits { pass, block } = self;
+        let n_tiles = pass.tiling.n_tiles();
+        block.scale.resize(n_tiles * block.genes.len(), Row::ZERO);
+        refill(&mut block.highest, n_tiles * TILE, f32::NEG_INFINITY);
+        refill(&mut block.sum_exp, n_tiles * TILE, 0.0);
+        let rows = block.scale.chunks_exact_mut(block.genes.len());
+        for (tile, rows) in rows.enumerate() {
+            for (gene, row) in std::iter::zip(block.genes.clone(), &mut *rows) {
+                pass.project(simd, pass.input.scale, tile, gene, row);
+            }
+            let cells = tile * TILE..(tile + 1) * TILE;
+            block_sum_exp(
+                rows.iter().map(|row| &row.0[..]),
+                &mut block.highest[cells.clone()],
+                &mut block.sum_exp[cells],
+            );
+        }
+    }
+}
+
+struct Score<'a> {
+    pass: &'a Pass<'a>,
+    block: &'a mut Block,
+    gradients: bool,
+}
+
+impl WithSimd for Score<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Score {
+            pass,
+            block,
+            gradients,
+        } = self;
+        let input = pass.input;
+        let inflated = input.dropout.is_some();
+        let (n_tiles, n_genes) = (pass.tiling.n_tiles(), block.genes.len());
+        let n_segments = input.segments.len();
+        let n_hidden = input.wiring.n_hidden;
+        block.log_probability = 0.0;
+        if gradients {
+            block.d_log_mu.resize(n_tiles * n_genes, Row::ZERO);
+            refill(&mut block.d_log_mu_sum, n_tiles, Row::ZERO);
+            refill(&mut block.d_hidden, n_tiles * n_hidden, Row::ZERO);
+            refill(&mut block.d_log_theta, n_genes, 0.0);
+            refill(&mut block.squared_error, n_genes * n_segments, 0.0);
+            if inflated {
+                block.dropout_gradients.start(input.wiring, &block.genes);
+            } else {
+                block.dropout_gradients = HeadGradients::default();
+            }
+        }
+        let log_theta = &input.log_theta[block.genes.clone()];
+        let limited = |t: &f32| f64::from(*t).clamp(-LOG_THETA_LIMIT, LOG_THETA_LIMIT);
+        let log_theta: Vec<f64> = log_theta.iter().map(limited).collect();
+        let theta: Vec<f64> = log_theta.iter().map(|&t| special::exp(t)).collect();
+        let mut tiles = Tiles::new();
+        let mut entries = Entries::new();
+        let mut table = GeneTable::new();
+        let mut genes = [Gene::default(); GROUP];
+        for tile in 0..n_tiles {
+            let cells = pass.tiling.cells(tile);
+            let shift = &pass.shift[tile];
+            let shift_single = shift.map(|s| s as f32);
+            let scale = &block.scale[tile * n_genes..(tile + 1) * n_genes];
+            // Step by step for some genes at a time, not gene by gene: a gene is one chain of dependent instructions,
+            // and the processor must see several to keep busy.
+            for first in (0..n_genes).step_by(GROUP) {
+                let rows = first..(first + GROUP).min(n_genes);
+                let n = rows.len();
+                let scale = &scale[rows.clone()];
+                for (r, row) in rows.clone().enumerate() {
+                    let gene = block.genes.start + row;
+                    genes[r] = Gene {
+                        log_theta: log_theta[row] as f32,
+                        theta: theta[row] as f32,
+                        per_cell: pass.per_cell as f32,
+                    };
+                    if let Some(head) = input.dropout {
+                        pass.project(simd, head, tile, gene, &mut tiles.logits[r]);
+                    }
+                }
+                tiles.score_zeros(scale, &shift_single, &genes[..n], inflated, gradients);
+                tiles.clear_from(cells.len());
+
+                let mut put = |entries: &mut Entries, tiles: &mut Tiles| {
+                    entries.drain(inflated, |place, entry| {
+                        block.log_probability += entry.value;
+                        tiles.put(place, entry, pass.per_cell);
+                    });
+                };
+                for (r, row) in rows.clone().enumerate() {
+                    let gene = block.genes.start + row;
+                    let (of_gene, counts) = counts_in(input.counts, gene, &cells);
+                    if of_gene.is_empty() {
+                        continue;
+                    }
+                    table.start(log_theta[row], theta[row]);
+                    for (&cell, &count) in std::iter::zip(of_gene, counts) {
+                        let i = cell as usize - cells.start;
+                        let log_mu = f64::from(scale[r].0[i]) + shift[i];
+                        let logit = f64::from(tiles.logits[r].0[i]);
+                        let place = Place { row: r, cell: i };
+                        entries.push(place, f64::from(count), log_mu, logit, &mut table);
+                        // So far it holds the negative mean.
+                        tiles.residual[r].0[i] += count;
+                    }
+                    if entries.is_full() {
+                        put(&mut entries, &mut tiles);
+                    }
+                }
+                put(&mut entries, &mut tiles);
+                for row in &tiles.log_probability[..n] {
+                    block.log_probability += f64::from(sum(simd, row));
+                }
+                if !gradients {
+                    continue;
+                }
+                let d_log_mu = &mut block.d_log_mu[tile * n_genes..(tile + 1) * n_genes];
+                d_log_mu[rows.clone()].copy_from_slice(&tiles.d_log_mu[..n]);
+                let d_log_mu_sum = &mut block.d_log_mu_sum[tile].0;
+                for (r, row) in rows.clone().enumerate() {
+                    for (sum, &d) in std::iter::zip(&mut *d_log_mu_sum, &tiles.d_log_mu[r].0) {
+                        *sum += d;
+                    }
+                    block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
+                    let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
+                    pass.add_squares(simd, &tiles.residual[r], &cells, errors);
+                }
+                if let Some(head) = input.dropout {
+                    let back = pass.back_project(head, tile, block.genes.start);
+                    let d_hidden = &mut block.d_hidden[tile * n_hidden..(tile + 1) * n_hidden];
+                    let d_weights = &mut block.dropout_gradients.weights;
+                    for (r, row) in rows.enumerate() {
+                        let d = &tiles.d_dropout[r];
+                        block.dropout_gradients.bias[row] += sum(simd, d);
+                        back.add(simd, block.genes.start + row, d, d_hidden, d_weights);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct SendBackShares<'a> {
+    pass: &'a Pass<'a>,
+    block: &'a mut Block,
+}
+
+impl WithSimd for SendBackShares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let SendBackShares { pass, block } = self;
+        let input = pass.input;
+        let (n_genes, n_hidden) = (block.genes.len(), input.wiring.n_hidden);
+        block.scale_gradients.start(input.wiring, &block.genes);
+        for tile in 0..pass.tiling.n_tiles() {
+            let totals = &pass.d_log_mu_sum[tile].0;
+            let negative_log_sum = &pass.negative_log_sum[tile].0;
+            let back = pass.back_project(input.scale, tile, block.genes.start);
+            let d_hidden = &mut block.d_hidden[tile * n_hidden..(tile + 1) * n_hidden];
+            let d_weights = &mut block.scale_gradients.weights;
+            let scale = &block.scale[tile * n_genes..(tile + 1) * n_genes];
+            let d_log_mu = &mut block.d_log_mu[tile * n_genes..(tile + 1) * n_genes];
+            for (d, scale) in std::iter::zip(&mut *d_log_mu, scale) {
+                let cells = std::iter::zip(negative_log_sum, totals);
+                for ((d, &x), (&l, &t)) in std::iter::zip(std::iter::zip(&mut d.0, &scale.0), cells)
+                {
+                    *d -= math::exp_neg_abs(x + l) * t;
+                }
+            }
+            for (row, d) in d_log_mu.iter().enumerate() {
+                block.scale_gradients.bias[row] += sum(simd, d);
+                back.add(simd, block.genes.start + row, d, d_hidden, d_weights);
+            }
+        }
+    }
+}
+
+/// Cells and counts of a gene within a tile's cells.
+#[inline(always)]
+fn counts_in<'a>(
+    counts: &'a GeneMajorCounts,
+    gene: usize,
+    within: &Range<usize>,
+) -> (&'a [u32], &'a [f32]) {
+    let (cells, counts) = counts.gene(gene);
+    let from = cells.partition_point(|&c| (c as usize) < within.start);
+    let to = cells.partition_point(|&c| (c as usize) < within.end);
+    (&cells[from..to], &counts[from..to])
+}

@@ -1,0 +1,163 @@
+//! The decoder's sparsely connected product for one gene and one tile of cells, forwards and backwards. Sums are formed
+//! in an order that does not depend on the width of the processor's vectors.
+
+use pulp::Simd;
+
+use super::tiles::{Row, Run, TILE};
+use super::types::Wiring;
+
+/// Products are added up side by side in so many sums, whatever the width of the vectors.
+const SUMS: usize = 16;
+/// Vectors of cells that stay in registers while a gene's connections pass by.
+const REGISTERS: usize = 4;
+
+/// Adds `(M * W) hidden` of one gene to `out`; `hidden` holds the tile's row of each hidden unit.
+#[inline(always)]
+pub(super) fn project<S: Simd>(
+    simd: S,
+    hidden: &[Row],
+    runs: &[Run],
+    wiring: &Wiring,
+    weights: &[f32],
+    gene: usize,
+    out: &mut Row,
+) {
+    if let [run] = runs {
+        // Empty places at the end of the tile hold zeros, so the whole width can be taken.
+        project_run(simd, hidden, run, wiring, weights, gene, out);
+        return;
+    }
+    let start = *out;
+    for run in runs {
+        let mut of_run = start;
+        project_run(simd, hidden, run, wiring, weights, gene, &mut of_run);
+        let cells = run.cells.clone();
+        out.0[cells.clone()].copy_from_slice(&of_run.0[cells]);
+    }
+}
+
+/// The same with one run's mask; right at least for that run's cells.
+#[inline(always)]
+fn project_run<S: Simd>(
+    simd: S,
+    hidden: &[Row],
+    run: &Run,
+    wiring: &Wiring,
+    weights: &[f32],
+    gene: usize,
+    out: &mut Row,
+) {
+    let (units, slots) = wiring.mask(run.mask).gene(gene);
+    let (out, _) = S::as_mut_simd_f32s(&mut out.0);
+    for (block, out) in out.chunks_exact_mut(REGISTERS).enumerate() {
+        let lanes = REGISTERS * S::F32_LANES;
+        if run.cells.end <= block * lanes || run.cells.start >= (block + 1) * lanes {
+            continue;
+        }
+        let mut sums = [out[0], out[1], out[2], out[3]];
+        for (&unit, &slot) in std::iter::zip(units, slots) {
+            let w = simd.splat_f32s(weights[slot as usize]);
+            let (row, _) = S::as_simd_f32s(&hidden[usize::from(unit)].0);
+            let row = &row[block * REGISTERS..(block + 1) * REGISTERS];
+            for (sum, &h) in std::iter::zip(&mut sums, row) {
+                *sum = simd.mul_add_e_f32s(w, h, *sum);
+            }
+        }
+        out.copy_from_slice(&sums);
+    }
+}
+
+/// The way back of gradients through [`project`].
+#[derive(Clone, Copy)]
+pub(super) struct BackProjection<'a> {
+    /// The tile's row of each hidden unit.
+    pub(super) hidden: &'a [Row],
+    pub(super) runs: &'a [Run],
+    pub(super) wiring: &'a Wiring,
+    pub(super) weights: &'a [f32],
+    /// The slot at which the gradients of the weights begin.
+    pub(super) first_slot: usize,
+}
+
+impl BackProjection<'_> {
+    /// Adds to the gradients of the hidden units and of a gene's weights, given `d`, that of the gene's row, which is
+    /// zero where the tile is empty.
+    #[inline(always)]
+    pub(super) fn add<S: Simd>(
+        &self,
+        simd: S,
+        gene: usize,
+        d: &Row,
+        d_hidden: &mut [Row],
+        d_weights: &mut [f32],
+    ) {
+        if let [run] = self.runs {
+            self.add_run(simd, run, gene, d, d_hidden, d_weights);
+            return;
+        }
+        for run in self.runs {
+            let mut of_run = Row::ZERO;
+            let cells = run.cells.clone();
+            of_run.0[cells.clone()].copy_from_slice(&d.0[cells]);
+            self.add_run(simd, run, gene, &of_run, d_hidden, d_weights);
+        }
+    }
+
+    /// The same with one run's mask; `d` is zero for all other cells.
+    #[inline(always)]
+    fn add_run<S: Simd>(
+        &self,
+        simd: S,
+        run: &Run,
+        gene: usize,
+        d: &Row,
+        d_hidden: &mut [Row],
+        d_weights: &mut [f32],
+    ) {
+        let (units, slots) = self.wiring.mask(run.mask).gene(gene);
+        let (d_values, _) = S::as_simd_f32s(&d.0);
+        for (&unit, &slot) in std::iter::zip(units, slots) {
+            let w = simd.splat_f32s(self.weights[slot as usize]);
+            let (sums, _) = S::as_mut_simd_f32s(&mut d_hidden[usize::from(unit)].0);
+            for (sum, &d) in std::iter::zip(sums, d_values) {
+                *sum = simd.mul_add_e_f32s(w, d, *sum);
+            }
+            d_weights[slot as usize - self.first_slot] +=
+                dot(simd, &self.hidden[usize::from(unit)], d);
+        }
+    }
+}
+
+/// Sum of the products of two rows.
+#[inline(always)]
+pub(super) fn dot<S: Simd>(simd: S, a: &Row, b: &Row) -> f32 {
+    let (a, _) = S::as_simd_f32s(&a.0);
+    let (b, _) = S::as_simd_f32s(&b.0);
+    fold(simd, |i, sum| simd.mul_add_e_f32s(a[i], b[i], sum))
+}
+
+/// Sum of a row.
+#[inline(always)]
+pub(super) fn sum<S: Simd>(simd: S, row: &Row) -> f32 {
+    let (row, _) = S::as_simd_f32s(&row.0);
+    fold(simd, |i, sum| simd.add_f32s(row[i], sum))
+}
+
+/// Adds up the vectors of a row: those whose cells agree modulo `SUMS` one after the other, then the sums by halves.
+#[inline(always)]
+fn fold<S: Simd>(simd: S, add: impl Fn(usize, S::f32s) -> S::f32s) -> f32 {
+    let side_by_side = (SUMS / S::F32_LANES).max(1);
+    let mut sums = [simd.splat_f32s(0.0); SUMS];
+    for i in 0..TILE / S::F32_LANES {
+        let sum = &mut sums[i % side_by_side];
+        *sum = add(i, *sum);
+    }
+    let mut n = side_by_side;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            sums[i] = simd.add_f32s(sums[i], sums[i + n]);
+        }
+    }
+    simd.reduce_sum_f32s(sums[0])
+}

@@ -1,0 +1,118 @@
+//! The softmax over genes: genes' shares of each cell's counts.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::math;
+use super::special;
+use crate::{Error, Result};
+
+/// So many genes' exponentials are added in single precision before their sum goes to double.
+const SINGLE_PRECISION_ROWS: usize = 16;
+/// Entries of one block: its logits (128 KiB) are read twice and should still be in the second-level cache.
+const BLOCK_ENTRIES: usize = 32_768;
+
+/// Softmax over genes of logits stored genes x cells: the genes' shares, each cell's adding up to one.
+///
+/// # Errors
+/// [`Error::Argument`] if the length is not a multiple of a positive `n_cells`.
+pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
+    if n_cells == 0 || scale.is_empty() || !scale.len().is_multiple_of(n_cells) {
+        return Err(Error::Argument(format!(
+            "{} logits cannot be laid out for {n_cells} cells",
+            scale.len()
+        )));
+    }
+    // The blocks depend on the shape alone, never on the number of threads.
+    let block = (BLOCK_ENTRIES / n_cells).max(1) * n_cells;
+    let parts: Vec<(Vec<f32>, Vec<f64>)> = scale
+        .par_chunks(block)
+        .map(|block| {
+            let mut highest = vec![f32::NEG_INFINITY; n_cells];
+            let mut sum = vec![0.0; n_cells];
+            Arch::new().dispatch(
+                #[inline(always)]
+                || block_sum_exp(block.chunks_exact(n_cells), &mut highest, &mut sum),
+            );
+            (highest, sum)
+        })
+        .collect();
+    let parts = parts.iter().map(|(highest, sum)| (&highest[..], &sum[..]));
+    let log_sum = log_sum_exp_of_parts(parts, n_cells);
+    let negative_log_sum: Vec<f32> = log_sum.iter().map(|&l| -l as f32).collect();
+    let mut shares = vec![0.0; scale.len()];
+    shares
+        .par_chunks_mut(block)
+        .zip(scale.par_chunks(block))
+        .for_each(|(out, scale)| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || shares_of_block(scale, &negative_log_sum, out),
+            );
+        });
+    Ok(shares)
+}
+
+/// `ln sum_g exp(logit)` of each cell, from the parts that [`block_sum_exp`] leaves for blocks of genes.
+pub(super) fn log_sum_exp_of_parts<'a>(
+    parts: impl Iterator<Item = (&'a [f32], &'a [f64])> + Clone,
+    n_cells: usize,
+) -> Vec<f64> {
+    (0..n_cells)
+        .map(|c| {
+            let highest = parts
+                .clone()
+                .fold(f32::NEG_INFINITY, |m, (highest, _)| m.max(highest[c]));
+            let highest = f64::from(highest);
+            let sum: f64 = parts
+                .clone()
+                .map(|(h, sum)| sum[c] * special::exp(f64::from(h[c]) - highest))
+                .sum();
+            highest + special::ln(sum)
+        })
+        .collect()
+}
+
+/// Per cell the highest logit of a block of genes, and the sum of `exp(logit - highest)`, added to what is there.
+#[inline(always)]
+pub(super) fn block_sum_exp<'a>(
+    rows: impl Iterator<Item = &'a [f32]> + Clone,
+    highest: &mut [f32],
+    sum: &mut [f64],
+) {
+    for row in rows.clone() {
+        for (h, &x) in std::iter::zip(&mut *highest, row) {
+            *h = if x > *h { x } else { *h };
+        }
+    }
+    let mut partial = vec![0.0f32; highest.len()];
+    let mut waiting = 0;
+    let mut flush = |partial: &mut [f32]| {
+        for (s, p) in std::iter::zip(&mut *sum, partial) {
+            *s += f64::from(*p);
+            *p = 0.0;
+        }
+    };
+    for row in rows {
+        for ((p, &h), &x) in std::iter::zip(std::iter::zip(&mut partial, &*highest), row) {
+            *p += math::exp_neg_abs(x - h);
+        }
+        waiting += 1;
+        if waiting == SINGLE_PRECISION_ROWS {
+            flush(&mut partial);
+            waiting = 0;
+        }
+    }
+    flush(&mut partial);
+}
+
+/// `exp(logit - log_sum)` for a block of genes.
+#[inline(always)]
+fn shares_of_block(scale: &[f32], negative_log_sum: &[f32], out: &mut [f32]) {
+    let n = negative_log_sum.len();
+    for (out, row) in std::iter::zip(out.chunks_exact_mut(n), scale.chunks_exact(n)) {
+        for ((o, &x), &l) in std::iter::zip(std::iter::zip(out, row), negative_log_sum) {
+            *o = math::exp_neg_abs(x + l);
+        }
+    }
+}
