@@ -2,8 +2,7 @@
 //! hidden units, weights and dispersions, without an array of genes x cells ever leaving the kernel.
 //!
 //! Three passes over blocks of genes. The first forms the logits of the genes' shares and what the softmax needs, the
-//! second scores the counts and sends the zero inflation's gradient back, the third, which needs sums over all genes,
-//! sends the shares' gradient back. Nearly every entry is zero, so each row of a gene is first treated as if it held
+//! second scores the counts, the third, which needs the second's sums over all genes, sends the gradients back. Nearly every entry is zero, so each row of a gene is first treated as if it held
 //! zeros only, in vector instructions and single precision; positive counts then replace what was put there, in
 //! double precision. Blocks depend on the shape alone, and sums over blocks are formed in block order: the result has
 //! the same bits for any number of threads.
@@ -139,7 +138,7 @@ pub fn decode_loss(
                 pass.d_log_mu_sum[tile].0[i] = parts.sum::<f64>() as f32;
             }
         }
-        blocks.par_iter_mut().for_each(|b| pass.send_back_shares(b));
+        blocks.par_iter_mut().for_each(|b| pass.send_back(b));
         d_hidden.clear();
         d_hidden.resize(n_tiles * n_hidden, Row::ZERO);
         for block in &*blocks {

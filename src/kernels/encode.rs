@@ -6,7 +6,20 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::blocks::{cut, gene_blocks};
+use super::special;
 use super::types::{GeneMajorCounts, Wiring};
+
+/// The encoder's input: `ln(1 + factor * count)` of each count.
+pub fn log1p(counts: &[f32], factor: f32, out: &mut [f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (out, &count) in out.iter_mut().zip(counts) {
+                *out = special::ln_1p(f64::from(count * factor)) as f32;
+            }
+        },
+    );
+}
 
 /// `bias + input (M * W)`, one row of `n_hidden` values per cell.
 ///

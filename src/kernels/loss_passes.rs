@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::decode_loss::{refill, DecodeLossInput, Head, HeadGradients};
 use super::entries::{Entries, GeneTable, Place};
 use super::math;
-use super::product::{dot, project, sum, BackProjection};
+use super::product::{dot, project, sum, BackProjection, HeadRow};
 use super::softmax::block_sum_exp;
 use super::special;
 use super::tiles::{Row, Tiling, TILE};
@@ -31,6 +31,7 @@ pub(super) struct Block {
     pub(super) d_log_mu: Vec<Row>,
     /// Its sum over the block's genes, one row per tile.
     pub(super) d_log_mu_sum: Vec<Row>,
+    pub(super) d_dropout: Vec<Row>,
     pub(super) d_hidden: Vec<Row>,
     pub(super) d_log_theta: Vec<f64>,
     /// Genes x batches.
@@ -60,7 +61,7 @@ impl Pass<'_> {
         Arch::new().dispatch(ShareLogits { pass: self, block });
     }
 
-    /// Second pass: the counts' probability; with `gradients` also all gradients but those that need sums over genes.
+    /// Second pass: the counts' probability; with `gradients` also what the logits' and dispersions' gradients are made of.
     pub(super) fn score(&self, block: &mut Block, gradients: bool) {
         Arch::new().dispatch(Score {
             pass: self,
@@ -69,10 +70,10 @@ impl Pass<'_> {
         });
     }
 
-    /// Third pass: each entry of the shares' gradient loses its share of the cell's total; then it is sent back. The
-    /// exponential is formed anew; keeping it would cost more memory traffic than it saves.
-    pub(super) fn send_back_shares(&self, block: &mut Block) {
-        Arch::new().dispatch(SendBackShares { pass: self, block });
+    /// Third pass: each entry of the shares' gradient loses its share of the cell's total; then both heads' gradients
+    /// are sent back. The exponential is formed anew; keeping it would cost more memory traffic than it saves.
+    pub(super) fn send_back(&self, block: &mut Block) {
+        Arch::new().dispatch(SendBack { pass: self, block });
     }
 
     #[inline(always)]
@@ -93,22 +94,6 @@ impl Pass<'_> {
             gene,
             out,
         );
-    }
-
-    #[inline(always)]
-    fn back_project<'a>(
-        &'a self,
-        head: Head<'a>,
-        tile: usize,
-        first_gene: usize,
-    ) -> BackProjection<'a> {
-        BackProjection {
-            hidden: self.hidden(tile),
-            runs: &self.tiling.runs[tile],
-            wiring: self.input.wiring,
-            weights: head.weights,
-            first_slot: self.input.wiring.offsets[first_gene] as usize,
-        }
     }
 
     /// Adds a row's squared residuals to the sums of the batches its cells belong to.
@@ -154,6 +139,7 @@ impl WithSimd for ShareLogits<'_> {
             }
             let cells = tile * TILE..(tile + 1) * TILE;
             block_sum_exp(
+                simd,
                 rows.iter().map(|row| &row.0[..]),
                 &mut block.highest[cells.clone()],
                 &mut block.sum_exp[cells],
@@ -182,19 +168,14 @@ impl WithSimd for Score<'_> {
         let inflated = input.dropout.is_some();
         let (n_tiles, n_genes) = (pass.tiling.n_tiles(), block.genes.len());
         let n_segments = input.segments.len();
-        let n_hidden = input.wiring.n_hidden;
         block.log_probability = 0.0;
         if gradients {
             block.d_log_mu.resize(n_tiles * n_genes, Row::ZERO);
             refill(&mut block.d_log_mu_sum, n_tiles, Row::ZERO);
-            refill(&mut block.d_hidden, n_tiles * n_hidden, Row::ZERO);
+            let n_rows = if inflated { n_tiles * n_genes } else { 0 };
+            block.d_dropout.resize(n_rows, Row::ZERO);
             refill(&mut block.d_log_theta, n_genes, 0.0);
             refill(&mut block.squared_error, n_genes * n_segments, 0.0);
-            if inflated {
-                block.dropout_gradients.start(input.wiring, &block.genes);
-            } else {
-                block.dropout_gradients = HeadGradients::default();
-            }
         }
         let log_theta = &input.log_theta[block.genes.clone()];
         let limited = |t: &f32| f64::from(*t).clamp(-LOG_THETA_LIMIT, LOG_THETA_LIMIT);
@@ -226,7 +207,7 @@ impl WithSimd for Score<'_> {
                         pass.project(simd, head, tile, gene, &mut tiles.logits[r]);
                     }
                 }
-                tiles.score_zeros(scale, &shift_single, &genes[..n], inflated, gradients);
+                tiles.score_zeros(simd, scale, &shift_single, &genes[..n], inflated, gradients);
                 tiles.clear_from(cells.len());
 
                 let mut put = |entries: &mut Entries, tiles: &mut Tiles| {
@@ -273,53 +254,74 @@ impl WithSimd for Score<'_> {
                     let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
                     pass.add_squares(simd, &tiles.residual[r], &cells, errors);
                 }
-                if let Some(head) = input.dropout {
-                    let back = pass.back_project(head, tile, block.genes.start);
-                    let d_hidden = &mut block.d_hidden[tile * n_hidden..(tile + 1) * n_hidden];
-                    let d_weights = &mut block.dropout_gradients.weights;
-                    for (r, row) in rows.enumerate() {
-                        let d = &tiles.d_dropout[r];
-                        block.dropout_gradients.bias[row] += sum(simd, d);
-                        back.add(simd, block.genes.start + row, d, d_hidden, d_weights);
-                    }
+                if inflated {
+                    let d_dropout = &mut block.d_dropout[tile * n_genes..(tile + 1) * n_genes];
+                    d_dropout[rows].copy_from_slice(&tiles.d_dropout[..n]);
                 }
             }
         }
     }
 }
 
-struct SendBackShares<'a> {
+struct SendBack<'a> {
     pass: &'a Pass<'a>,
     block: &'a mut Block,
 }
 
-impl WithSimd for SendBackShares<'_> {
+impl WithSimd for SendBack<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let SendBackShares { pass, block } = self;
+        let SendBack { pass, block } = self;
         let input = pass.input;
         let (n_genes, n_hidden) = (block.genes.len(), input.wiring.n_hidden);
         block.scale_gradients.start(input.wiring, &block.genes);
+        if input.dropout.is_some() {
+            block.dropout_gradients.start(input.wiring, &block.genes);
+        } else {
+            block.dropout_gradients = HeadGradients::default();
+        }
+        refill(
+            &mut block.d_hidden,
+            pass.tiling.n_tiles() * n_hidden,
+            Row::ZERO,
+        );
         for tile in 0..pass.tiling.n_tiles() {
             let totals = &pass.d_log_mu_sum[tile].0;
             let negative_log_sum = &pass.negative_log_sum[tile].0;
-            let back = pass.back_project(input.scale, tile, block.genes.start);
+            let back = BackProjection {
+                hidden: pass.hidden(tile),
+                runs: &pass.tiling.runs[tile],
+                wiring: input.wiring,
+                first_slot: input.wiring.offsets[block.genes.start] as usize,
+            };
             let d_hidden = &mut block.d_hidden[tile * n_hidden..(tile + 1) * n_hidden];
-            let d_weights = &mut block.scale_gradients.weights;
-            let scale = &block.scale[tile * n_genes..(tile + 1) * n_genes];
-            let d_log_mu = &mut block.d_log_mu[tile * n_genes..(tile + 1) * n_genes];
-            for (d, scale) in std::iter::zip(&mut *d_log_mu, scale) {
-                let cells = std::iter::zip(negative_log_sum, totals);
-                for ((d, &x), (&l, &t)) in std::iter::zip(std::iter::zip(&mut d.0, &scale.0), cells)
-                {
-                    *d -= math::exp_neg_abs(x + l) * t;
+            for (row, gene) in block.genes.clone().enumerate() {
+                let at = tile * n_genes + row;
+                let Row(logits) = &block.scale[at];
+                let mut d = block.d_log_mu[at];
+                for i in 0..TILE {
+                    d.0[i] -= math::exp_neg_abs(simd, logits[i] + negative_log_sum[i]) * totals[i];
                 }
-            }
-            for (row, d) in d_log_mu.iter().enumerate() {
-                block.scale_gradients.bias[row] += sum(simd, d);
-                back.add(simd, block.genes.start + row, d, d_hidden, d_weights);
+                block.scale_gradients.bias[row] += sum(simd, &d);
+                let scale = HeadRow {
+                    weights: input.scale.weights,
+                    d,
+                    d_weights: &mut block.scale_gradients.weights,
+                };
+                if let Some(head) = input.dropout {
+                    let d = block.d_dropout[at];
+                    block.dropout_gradients.bias[row] += sum(simd, &d);
+                    let dropout = HeadRow {
+                        weights: head.weights,
+                        d,
+                        d_weights: &mut block.dropout_gradients.weights,
+                    };
+                    back.add(simd, gene, [scale, dropout], d_hidden);
+                } else {
+                    back.add(simd, gene, [scale], d_hidden);
+                }
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Single-precision elementary functions without branches or calls, so that the compiler can turn a loop over cells
-//! into vector instructions. No fused multiply-add anywhere: the same bits come out on every processor.
+//! into vector instructions. `simd` is a token of the instructions that may be used: with vectors comes the fused
+//! multiply-add, so that all processors that have it give the same bits.
 //!
 //! Each function names its error bound; tests hold it against double precision over the whole range.
+
+use pulp::Simd;
 
 /// Below this the exponential is taken as zero: `exp(-87)` is the last power that stays a normal number throughout.
 const EXP_LOWEST: f32 = -87.0;
@@ -13,19 +16,30 @@ const ROUND: f32 = 12_582_912.0;
 const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
+/// `a * b + c`, rounded once where the processor can.
+#[inline(always)]
+fn mul_add<S: Simd>(_: S, a: f32, b: f32, c: f32) -> f32 {
+    if S::F32_LANES == 1 {
+        a * b + c
+    } else {
+        a.mul_add(b, c)
+    }
+}
+
 /// Splits `x = n ln 2 + r` with `|r| <= ln 2 / 2`; returns `(2^n, exp(r) - 1)`. `x` must lie within the range above.
 #[inline(always)]
-fn reduce(x: f32) -> (f32, f32) {
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+fn reduce<S: Simd>(simd: S, x: f32) -> (f32, f32) {
+    let fma = |a, b, c| mul_add(simd, a, b, c);
+    let shifted = fma(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x));
     // Minimax polynomial of (exp(r) - 1 - r) / r^2, error 8e-9 of the result.
-    let p = 1.392_625_1e-3 * r + 8.363_233e-3;
-    let p = p * r + 4.166_655_4e-2;
-    let p = p * r + 1.666_657_7e-1;
-    let p = p * r + 0.5;
+    let p = fma(1.392_625_1e-3, r, 8.363_233e-3);
+    let p = fma(p, r, 4.166_655_4e-2);
+    let p = fma(p, r, 1.666_657_7e-1);
+    let p = fma(p, r, 0.5);
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    (power, r + r * r * p)
+    (power, fma(r * r, p, r))
 }
 
 /// Comparisons rather than `f32::clamp`, so that NaN stays NaN and the loop stays one of plain selects.
@@ -41,11 +55,11 @@ fn bounded(x: f32, low: f32, high: f32) -> f32 {
 
 /// `exp(x)`. Relative error below 2e-7; zero for `x < -87`, infinite for `x > 88.72`, NaN for NaN.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<S: Simd>(simd: S, x: f32) -> f32 {
     // Half the argument near the top, so that 2^n stays a finite number; squared again below.
     let high = x > 87.0;
     let y = bounded(x, EXP_LOWEST, EXP_HIGHEST) - if high { 1.0 } else { 0.0 };
-    let (power, m1) = reduce(y);
+    let (power, m1) = reduce(simd, y);
     let e = power * (1.0 + m1) * if high { std::f32::consts::E } else { 1.0 };
     let e = if x < EXP_LOWEST { 0.0 } else { e };
     if x > EXP_HIGHEST {
@@ -58,35 +72,36 @@ pub fn exp(x: f32) -> f32 {
 /// `exp(-|x|)`, the part that softplus and the logistic function share. Relative error below 2e-7 to `|x| = 87`,
 /// constant (1.6e-38) beyond.
 #[inline(always)]
-pub fn exp_neg_abs(x: f32) -> f32 {
+pub fn exp_neg_abs<S: Simd>(simd: S, x: f32) -> f32 {
     let y = -x.abs();
-    let (power, m1) = reduce(if y < EXP_LOWEST { EXP_LOWEST } else { y });
-    power + power * m1
+    let (power, m1) = reduce(simd, if y < EXP_LOWEST { EXP_LOWEST } else { y });
+    mul_add(simd, power, m1, power)
 }
 
 /// `1 - exp(x)` for `x <= 0`. Relative error below 4e-7, near zero too.
 #[inline(always)]
-pub fn one_minus_exp(x: f32) -> f32 {
-    let (power, m1) = reduce(if x < EXP_LOWEST { EXP_LOWEST } else { x });
-    (1.0 - power) - power * m1
+pub fn one_minus_exp<S: Simd>(simd: S, x: f32) -> f32 {
+    let (power, m1) = reduce(simd, if x < EXP_LOWEST { EXP_LOWEST } else { x });
+    mul_add(simd, -power, m1, 1.0 - power)
 }
 
 /// `atanh(y) / y - 1`, over `y^2`, for `|y| <= 1/3` (`square` is `y^2`): minimax polynomial, error 4e-10 of atanh.
 #[inline(always)]
-fn atanh_tail(square: f32) -> f32 {
-    let p = 0.116_121_65 * square + 0.108_532_88;
-    let p = p * square + 0.142_961_8;
-    let p = p * square + 0.199_998_53;
-    p * square + 0.333_333_34
+fn atanh_tail<S: Simd>(simd: S, square: f32) -> f32 {
+    let fma = |a, b, c| mul_add(simd, a, b, c);
+    let p = fma(0.116_121_65, square, 0.108_532_88);
+    let p = fma(p, square, 0.142_961_8);
+    let p = fma(p, square, 0.199_998_53);
+    fma(p, square, 0.333_333_34)
 }
 
 /// `2 atanh(y)` for `|y| <= 1/3`. With `y = x / (2 + x)` this is `ln(1 + x)` for `-0.5 <= x <= 1`; with
 /// `y = (a - b) / (a + b)` it is `ln(a / b)` for a ratio between a half and two. Relative error below 3e-7 in `y`'s.
 #[inline(always)]
-pub fn twice_atanh(y: f32) -> f32 {
+pub fn twice_atanh<S: Simd>(simd: S, y: f32) -> f32 {
     let square = y * y;
     let y2 = 2.0 * y;
-    y2 + y2 * square * atanh_tail(square)
+    mul_add(simd, y2 * square, atanh_tail(simd, square), y2)
 }
 
 /// Softplus and what goes with it.
@@ -104,17 +119,17 @@ pub struct Softplus {
 /// errors stay below 5e-7 down to `x = -87`, the difference's below 1e-6 down to `x = -43`, where it leaves the range of
 /// numbers.
 #[inline(always)]
-pub fn softplus_parts(x: f32) -> Softplus {
-    let z = exp_neg_abs(x);
+pub fn softplus_parts<S: Simd>(simd: S, x: f32) -> Softplus {
+    let z = exp_neg_abs(simd, x);
     let one_z = 1.0 + z;
     let two_z = 2.0 + z;
     let both = 1.0 / (one_z * two_z);
     let logistic_abs = two_z * both;
     let y = z * (one_z * both);
     let square = y * y;
-    let tail = atanh_tail(square);
+    let tail = atanh_tail(simd, square);
     let y2 = 2.0 * y;
-    let ln_1p = y2 + y2 * square * tail;
+    let ln_1p = mul_add(simd, y2 * square, tail, y2);
     let positive = x > 0.0;
     let value = ln_1p + if positive { x } else { 0.0 };
     let slope = if positive {
@@ -123,7 +138,7 @@ pub fn softplus_parts(x: f32) -> Softplus {
         z * logistic_abs
     };
     // For x <= 0, in y: ln(1 + z) = 2y + 2y^3 tail, z / (1 + z) = 2y / (1 + y), 1 / (1 + y) = (2 + z) / (2 + 2z).
-    let excess_negative = square * (two_z * (two_z * both) + y2 * tail);
+    let excess_negative = square * mul_add(simd, two_z, two_z * both, y2 * tail);
     let excess = if positive {
         value - slope
     } else {
@@ -138,6 +153,8 @@ pub fn softplus_parts(x: f32) -> Softplus {
 
 #[cfg(test)]
 mod tests {
+    use pulp::{Arch, Scalar, WithSimd};
+
     use super::*;
 
     /// Largest relative error of `f` against `exact` over every hundredth of `[low, high]` and some odd points.
@@ -157,18 +174,33 @@ mod tests {
         })
     }
 
+    struct WithinBounds;
+
+    impl WithSimd for WithinBounds {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            within_bounds(simd);
+        }
+    }
+
     #[test]
     fn errors_stay_within_their_bounds() {
+        within_bounds(Scalar);
+        Arch::new().dispatch(WithinBounds);
+    }
+
+    fn within_bounds<S: Simd>(simd: S) {
         let ln_1p_exp = |x: f64| x.exp().ln_1p();
         let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
         let excess = |x: f64| crate::kernels::special::softplus_excess(x);
-        assert!(worst(-87, 88, exp, f64::exp) < 2e-7);
-        assert!(worst(-87, 87, exp_neg_abs, |x| (-x.abs()).exp()) < 2e-7);
-        assert!(worst(-87, 0, one_minus_exp, |x| -x.exp_m1()) < 4e-7);
-        assert!(worst(-87, 200, |x| softplus_parts(x).value, ln_1p_exp) < 5e-7);
-        assert!(worst(-87, 200, |x| softplus_parts(x).slope, logistic) < 5e-7);
-        assert!(worst(-43, 200, |x| softplus_parts(x).excess, excess) < 1e-6);
-        let ln_1p = |x: f32| twice_atanh(x / (2.0 + x));
+        assert!(worst(-87, 88, |x| exp(simd, x), f64::exp) < 2e-7);
+        assert!(worst(-87, 87, |x| exp_neg_abs(simd, x), |x| (-x.abs()).exp()) < 2e-7);
+        assert!(worst(-87, 0, |x| one_minus_exp(simd, x), |x| -x.exp_m1()) < 4e-7);
+        assert!(worst(-87, 200, |x| softplus_parts(simd, x).value, ln_1p_exp) < 5e-7);
+        assert!(worst(-87, 200, |x| softplus_parts(simd, x).slope, logistic) < 5e-7);
+        assert!(worst(-43, 200, |x| softplus_parts(simd, x).excess, excess) < 1e-6);
+        let ln_1p = |x: f32| twice_atanh(simd, x / (2.0 + x));
         for i in -5000..=10_000 {
             let x = i as f32 * 1e-4;
             let want = f64::from(x).ln_1p();
@@ -181,16 +213,19 @@ mod tests {
 
     #[test]
     fn ends_of_the_range_are_as_stated() {
-        assert_eq!(exp(-87.1), 0.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(88.73), f32::INFINITY);
-        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
-        assert!(exp(88.7) < f32::MAX);
-        assert_eq!(exp(0.0), 1.0);
-        assert!(exp_neg_abs(f32::INFINITY) < 2e-38);
-        assert_eq!(one_minus_exp(0.0), 0.0);
-        assert_eq!(softplus_parts(f32::INFINITY).value, f32::INFINITY);
-        assert!(exp(f32::NAN).is_nan() && exp_neg_abs(f32::NAN).is_nan());
-        assert!(one_minus_exp(f32::NAN).is_nan() && softplus_parts(f32::NAN).value.is_nan());
+        let simd = Scalar;
+        assert_eq!(exp(simd, -87.1), 0.0);
+        assert_eq!(exp(simd, f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(simd, 88.73), f32::INFINITY);
+        assert_eq!(exp(simd, f32::INFINITY), f32::INFINITY);
+        assert!(exp(simd, 88.7) < f32::MAX);
+        assert_eq!(exp(simd, 0.0), 1.0);
+        assert!(exp_neg_abs(simd, f32::INFINITY) < 2e-38);
+        assert_eq!(one_minus_exp(simd, 0.0), 0.0);
+        assert_eq!(softplus_parts(simd, f32::INFINITY).value, f32::INFINITY);
+        assert!(exp(simd, f32::NAN).is_nan() && exp_neg_abs(simd, f32::NAN).is_nan());
+        assert!(
+            one_minus_exp(simd, f32::NAN).is_nan() && softplus_parts(simd, f32::NAN).value.is_nan()
+        );
     }
 }

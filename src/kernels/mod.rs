@@ -18,6 +18,7 @@ mod types;
 mod zero_tile;
 
 pub use decode_loss::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients, Workspace};
+pub use encode::log1p;
 pub use interface::{Cpu, Kernels};
 pub use softmax::softmax_over_genes;
 pub use types::{ConnectionList, GeneMajorCounts, Wiring};

@@ -9,7 +9,7 @@ use super::types::Wiring;
 /// Products are added up side by side in so many sums, whatever the width of the vectors.
 const SUMS: usize = 16;
 /// Vectors of cells that stay in registers while a gene's connections pass by.
-const REGISTERS: usize = 4;
+const REGISTERS: usize = 8;
 
 /// Adds `(M * W) hidden` of one gene to `out`; `hidden` holds the tile's row of each hidden unit.
 #[inline(always)]
@@ -54,7 +54,7 @@ fn project_run<S: Simd>(
         if run.cells.end <= block * lanes || run.cells.start >= (block + 1) * lanes {
             continue;
         }
-        let mut sums = [out[0], out[1], out[2], out[3]];
+        let mut sums: [S::f32s; REGISTERS] = std::array::from_fn(|i| out[i]);
         for (&unit, &slot) in std::iter::zip(units, slots) {
             let w = simd.splat_f32s(weights[slot as usize]);
             let (row, _) = S::as_simd_f32s(&hidden[usize::from(unit)].0);
@@ -67,63 +67,84 @@ fn project_run<S: Simd>(
     }
 }
 
-/// The way back of gradients through [`project`].
+/// The way back of gradients through [`project`], for heads that share their connections.
 #[derive(Clone, Copy)]
 pub(super) struct BackProjection<'a> {
     /// The tile's row of each hidden unit.
     pub(super) hidden: &'a [Row],
     pub(super) runs: &'a [Run],
     pub(super) wiring: &'a Wiring,
-    pub(super) weights: &'a [f32],
     /// The slot at which the gradients of the weights begin.
     pub(super) first_slot: usize,
 }
 
+/// One head of a [`BackProjection`].
+pub(super) struct HeadRow<'a> {
+    pub(super) weights: &'a [f32],
+    /// The gradient of a gene's row; zero where the tile is empty.
+    pub(super) d: Row,
+    /// Gradients of the weights, to which is added.
+    pub(super) d_weights: &'a mut [f32],
+}
+
 impl BackProjection<'_> {
-    /// Adds to the gradients of the hidden units and of a gene's weights, given `d`, that of the gene's row, which is
-    /// zero where the tile is empty.
+    /// Adds to the gradients of the hidden units and of a gene's weights.
     #[inline(always)]
-    pub(super) fn add<S: Simd>(
+    pub(super) fn add<S: Simd, const N: usize>(
         &self,
         simd: S,
         gene: usize,
-        d: &Row,
+        mut heads: [HeadRow; N],
         d_hidden: &mut [Row],
-        d_weights: &mut [f32],
     ) {
         if let [run] = self.runs {
-            self.add_run(simd, run, gene, d, d_hidden, d_weights);
+            self.add_run(simd, run, gene, &mut heads, d_hidden);
             return;
         }
+        let whole: [Row; N] = std::array::from_fn(|k| heads[k].d);
         for run in self.runs {
-            let mut of_run = Row::ZERO;
             let cells = run.cells.clone();
-            of_run.0[cells.clone()].copy_from_slice(&d.0[cells]);
-            self.add_run(simd, run, gene, &of_run, d_hidden, d_weights);
+            for (head, whole) in std::iter::zip(&mut heads, &whole) {
+                head.d = Row::ZERO;
+                head.d.0[cells.clone()].copy_from_slice(&whole.0[cells.clone()]);
+            }
+            self.add_run(simd, run, gene, &mut heads, d_hidden);
         }
     }
 
-    /// The same with one run's mask; `d` is zero for all other cells.
+    /// The same with one run's mask; the heads' rows are zero for all other cells.
     #[inline(always)]
-    fn add_run<S: Simd>(
+    fn add_run<S: Simd, const N: usize>(
         &self,
         simd: S,
         run: &Run,
         gene: usize,
-        d: &Row,
+        heads: &mut [HeadRow; N],
         d_hidden: &mut [Row],
-        d_weights: &mut [f32],
     ) {
+        let side_by_side = (SUMS / S::F32_LANES).max(1);
+        let zero = simd.splat_f32s(0.0);
         let (units, slots) = self.wiring.mask(run.mask).gene(gene);
-        let (d_values, _) = S::as_simd_f32s(&d.0);
         for (&unit, &slot) in std::iter::zip(units, slots) {
-            let w = simd.splat_f32s(self.weights[slot as usize]);
-            let (sums, _) = S::as_mut_simd_f32s(&mut d_hidden[usize::from(unit)].0);
-            for (sum, &d) in std::iter::zip(sums, d_values) {
-                *sum = simd.mul_add_e_f32s(w, d, *sum);
+            let (hidden, _) = S::as_simd_f32s(&self.hidden[usize::from(unit)].0);
+            let (d_hidden, _) = S::as_mut_simd_f32s(&mut d_hidden[usize::from(unit)].0);
+            let mut products = [[zero; SUMS]; N];
+            let weights: [_; N] =
+                std::array::from_fn(|k| simd.splat_f32s(heads[k].weights[slot as usize]));
+            for (i, (&h, d_h)) in std::iter::zip(hidden, d_hidden).enumerate() {
+                let mut sum = *d_h;
+                for k in 0..N {
+                    let d = S::as_simd_f32s(&heads[k].d.0).0[i];
+                    sum = simd.mul_add_e_f32s(weights[k], d, sum);
+                    let product = &mut products[k][i % side_by_side];
+                    *product = simd.mul_add_e_f32s(h, d, *product);
+                }
+                *d_h = sum;
             }
-            d_weights[slot as usize - self.first_slot] +=
-                dot(simd, &self.hidden[usize::from(unit)], d);
+            for (head, products) in std::iter::zip(&mut *heads, &mut products) {
+                head.d_weights[slot as usize - self.first_slot] +=
+                    halves(simd, products, side_by_side);
+            }
         }
     }
 }
@@ -152,7 +173,12 @@ fn fold<S: Simd>(simd: S, add: impl Fn(usize, S::f32s) -> S::f32s) -> f32 {
         let sum = &mut sums[i % side_by_side];
         *sum = add(i, *sum);
     }
-    let mut n = side_by_side;
+    halves(simd, &mut sums, side_by_side)
+}
+
+/// The sum of `n` vectors and their places, always half with half.
+#[inline(always)]
+fn halves<S: Simd>(simd: S, sums: &mut [S::f32s; SUMS], mut n: usize) -> f32 {
     while n > 1 {
         n /= 2;
         for i in 0..n {

@@ -1,6 +1,6 @@
 //! The softmax over genes: genes' shares of each cell's counts.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::math;
@@ -30,10 +30,11 @@ pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
         .map(|block| {
             let mut highest = vec![f32::NEG_INFINITY; n_cells];
             let mut sum = vec![0.0; n_cells];
-            Arch::new().dispatch(
-                #[inline(always)]
-                || block_sum_exp(block.chunks_exact(n_cells), &mut highest, &mut sum),
-            );
+            Arch::new().dispatch(SumExp {
+                block,
+                highest: &mut highest,
+                sum: &mut sum,
+            });
             (highest, sum)
         })
         .collect();
@@ -45,10 +46,11 @@ pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
         .par_chunks_mut(block)
         .zip(scale.par_chunks(block))
         .for_each(|(out, scale)| {
-            Arch::new().dispatch(
-                #[inline(always)]
-                || shares_of_block(scale, &negative_log_sum, out),
-            );
+            Arch::new().dispatch(Shares {
+                scale,
+                negative_log_sum: &negative_log_sum,
+                out,
+            });
         });
     Ok(shares)
 }
@@ -75,7 +77,8 @@ pub(super) fn log_sum_exp_of_parts<'a>(
 
 /// Per cell the highest logit of a block of genes, and the sum of `exp(logit - highest)`, added to what is there.
 #[inline(always)]
-pub(super) fn block_sum_exp<'a>(
+pub(super) fn block_sum_exp<'a, S: Simd>(
+    simd: S,
     rows: impl Iterator<Item = &'a [f32]> + Clone,
     highest: &mut [f32],
     sum: &mut [f64],
@@ -95,7 +98,7 @@ pub(super) fn block_sum_exp<'a>(
     };
     for row in rows {
         for ((p, &h), &x) in std::iter::zip(std::iter::zip(&mut partial, &*highest), row) {
-            *p += math::exp_neg_abs(x - h);
+            *p += math::exp_neg_abs(simd, x - h);
         }
         waiting += 1;
         if waiting == SINGLE_PRECISION_ROWS {
@@ -106,13 +109,41 @@ pub(super) fn block_sum_exp<'a>(
     flush(&mut partial);
 }
 
+struct SumExp<'a> {
+    block: &'a [f32],
+    highest: &'a mut [f32],
+    sum: &'a mut [f64],
+}
+
+impl WithSimd for SumExp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.block.chunks_exact(self.highest.len());
+        block_sum_exp(simd, rows, self.highest, self.sum);
+    }
+}
+
 /// `exp(logit - log_sum)` for a block of genes.
-#[inline(always)]
-fn shares_of_block(scale: &[f32], negative_log_sum: &[f32], out: &mut [f32]) {
-    let n = negative_log_sum.len();
-    for (out, row) in std::iter::zip(out.chunks_exact_mut(n), scale.chunks_exact(n)) {
-        for ((o, &x), &l) in std::iter::zip(std::iter::zip(out, row), negative_log_sum) {
-            *o = math::exp_neg_abs(x + l);
+struct Shares<'a> {
+    scale: &'a [f32],
+    negative_log_sum: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Shares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n = self.negative_log_sum.len();
+        let rows = std::iter::zip(self.out.chunks_exact_mut(n), self.scale.chunks_exact(n));
+        for (out, row) in rows {
+            let cells = std::iter::zip(row, self.negative_log_sum);
+            for (o, (&x, &l)) in std::iter::zip(out, cells) {
+                *o = math::exp_neg_abs(simd, x + l);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Cells of a tile: enough for the widest vectors, few enough that the hidden units of a tile stay in the first-level
 /// cache.
-pub(super) const TILE: usize = 64;
+pub(super) const TILE: usize = 128;
 
 /// One value for each cell of a tile, on a cache line's boundary.
 #[derive(Debug, Clone, Copy)]

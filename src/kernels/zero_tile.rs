@@ -6,13 +6,15 @@
 // Several arrays are walked side by side; an index reads better there than nested pairs of iterators.
 #![allow(clippy::needless_range_loop)]
 
+use pulp::Simd;
+
 use super::closed_form::LogProbability;
 use super::entries::Place;
 use super::math;
 use super::tiles::{Row, TILE};
 
 /// Genes whose tiles are worked on together.
-pub(super) const GROUP: usize = 8;
+pub(super) const GROUP: usize = 4;
 
 /// The entries of some genes in a tile's cells; derivatives are those of the loss.
 pub(super) struct Tiles {
@@ -54,8 +56,9 @@ impl Tiles {
 
     /// Scores all entries as zeros; `scale` and `shift` add up to the logarithms of the means.
     #[inline(always)]
-    pub(super) fn score_zeros(
+    pub(super) fn score_zeros<S: Simd>(
         &mut self,
+        simd: S,
         scale: &[Row],
         shift: &[f32; TILE],
         genes: &[Gene],
@@ -63,15 +66,15 @@ impl Tiles {
         gradients: bool,
     ) {
         match (inflated, gradients) {
-            (false, true) => self.zeros(scale, shift, genes),
+            (false, true) => self.zeros(simd, scale, shift, genes),
             (true, true) => {
-                self.zeros(scale, shift, genes);
-                self.inflate(genes);
+                self.zeros(simd, scale, shift, genes);
+                self.inflate(simd, genes);
             }
-            (false, false) => self.zeros_value(scale, shift, genes),
+            (false, false) => self.zeros_value(simd, scale, shift, genes),
             (true, false) => {
-                self.zeros_value(scale, shift, genes);
-                self.inflate_value(genes.len());
+                self.zeros_value(simd, scale, shift, genes);
+                self.inflate_value(simd, genes.len());
             }
         }
     }
@@ -104,7 +107,7 @@ impl Tiles {
 
     /// Zeros under the negative binomial.
     #[inline(always)]
-    fn zeros(&mut self, scale: &[Row], shift: &[f32; TILE], genes: &[Gene]) {
+    fn zeros<S: Simd>(&mut self, simd: S, scale: &[Row], shift: &[f32; TILE], genes: &[Gene]) {
         for (r, (gene, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
             let Row(log_probability) = &mut self.log_probability[r];
             let Row(d_log_mu) = &mut self.d_log_mu[r];
@@ -113,22 +116,28 @@ impl Tiles {
             let down = -gene.per_cell * gene.theta;
             for i in 0..TILE {
                 let log_mu = scale[i] + shift[i];
-                let nb = math::softplus_parts(log_mu - gene.log_theta);
+                let nb = math::softplus_parts(simd, log_mu - gene.log_theta);
                 log_probability[i] = -gene.theta * nb.value;
                 d_log_mu[i] = down * nb.slope;
                 d_log_theta[i] = down * nb.excess;
-                residual[i] = -math::exp(log_mu);
+                residual[i] = -math::exp(simd, log_mu);
             }
         }
     }
 
     /// The same without derivatives.
     #[inline(always)]
-    fn zeros_value(&mut self, scale: &[Row], shift: &[f32; TILE], genes: &[Gene]) {
+    fn zeros_value<S: Simd>(
+        &mut self,
+        simd: S,
+        scale: &[Row],
+        shift: &[f32; TILE],
+        genes: &[Gene],
+    ) {
         for (r, (gene, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
             let Row(log_probability) = &mut self.log_probability[r];
             for i in 0..TILE {
-                let nb = math::softplus_parts(scale[i] + shift[i] - gene.log_theta);
+                let nb = math::softplus_parts(simd, scale[i] + shift[i] - gene.log_theta);
                 log_probability[i] = -gene.theta * nb.value;
             }
         }
@@ -136,7 +145,7 @@ impl Tiles {
 
     /// From the negative binomial to the zero-inflated one.
     #[inline(always)]
-    fn inflate(&mut self, genes: &[Gene]) {
+    fn inflate<S: Simd>(&mut self, simd: S, genes: &[Gene]) {
         for (r, gene) in genes.iter().enumerate() {
             let Row(logits) = &self.logits[r];
             let Row(log_probability) = &mut self.log_probability[r];
@@ -144,7 +153,7 @@ impl Tiles {
             let Row(own) = &mut self.own[r];
             let Row(kept) = &mut self.kept[r];
             for i in 0..TILE {
-                let zero = zero_inflate(log_probability[i], logits[i]);
+                let zero = zero_inflate(simd, log_probability[i], logits[i]);
                 log_probability[i] = zero.log_probability;
                 d_dropout[i] = gene.per_cell * zero.d_dropout;
                 own[i] = zero.own;
@@ -166,12 +175,12 @@ impl Tiles {
 
     /// The same without derivatives.
     #[inline(always)]
-    fn inflate_value(&mut self, n: usize) {
+    fn inflate_value<S: Simd>(&mut self, simd: S, n: usize) {
         for r in 0..n {
             let Row(logits) = &self.logits[r];
             let Row(log_probability) = &mut self.log_probability[r];
             for i in 0..TILE {
-                let zero = zero_inflate(log_probability[i], logits[i]);
+                let zero = zero_inflate(simd, log_probability[i], logits[i]);
                 log_probability[i] = zero.log_probability;
             }
         }
@@ -189,10 +198,10 @@ struct ZeroInflated {
 }
 
 #[inline(always)]
-fn zero_inflate(log_nb: f32, logit: f32) -> ZeroInflated {
+fn zero_inflate<S: Simd>(simd: S, log_nb: f32, logit: f32) -> ZeroInflated {
     let gap = log_nb - logit;
-    let z_logit = math::exp_neg_abs(logit);
-    let z_gap = math::exp_neg_abs(gap);
+    let z_logit = math::exp_neg_abs(simd, logit);
+    let z_gap = math::exp_neg_abs(simd, gap);
     // One division for both logistic functions.
     let both = 1.0 / ((1.0 + z_logit) * (1.0 + z_gap));
     let kept = if logit > 0.0 { z_logit } else { 1.0 } * ((1.0 + z_gap) * both);
@@ -203,7 +212,7 @@ fn zero_inflate(log_nb: f32, logit: f32) -> ZeroInflated {
     } else {
         (small, large)
     };
-    let positive = kept * math::one_minus_exp(log_nb);
+    let positive = kept * math::one_minus_exp(simd, log_nb);
     // ln(1 - positive), or where that cancels logaddexp(logit, log_nb) - softplus(logit), whose logit is then below
     // zero; both by way of one inverse hyperbolic tangent.
     let near = positive < 0.5;
@@ -212,7 +221,7 @@ fn zero_inflate(log_nb: f32, logit: f32) -> ZeroInflated {
     let highest = if gap > 0.0 { log_nb } else { logit };
     let offset = if near { 0.0 } else { highest };
     ZeroInflated {
-        log_probability: offset + math::twice_atanh(numerator / denominator),
+        log_probability: offset + math::twice_atanh(simd, numerator / denominator),
         own,
         d_dropout: extra * positive,
         kept,

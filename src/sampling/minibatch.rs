@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::counts::CountsView;
-use crate::kernels::GeneMajorCounts;
+use crate::kernels::{log1p, GeneMajorCounts};
 
 /// Cells of one step, grouped by batch so that every layer finds a batch's rows side by side.
 #[derive(Debug, Clone)]
@@ -62,11 +62,11 @@ impl MiniBatch {
 }
 
 fn log1p_by_cell(offsets: &[u32], raw: &[f32], depth: Option<&[f32]>) -> Vec<f32> {
-    let mut values = Vec::with_capacity(raw.len());
+    let mut values = vec![0.0; raw.len()];
     for (cell, w) in offsets.windows(2).enumerate() {
         let factor = depth.map_or(1.0, |d| d[cell]);
-        let counts = &raw[w[0] as usize..w[1] as usize];
-        values.extend(counts.iter().map(|&x| (x * factor).ln_1p()));
+        let span = w[0] as usize..w[1] as usize;
+        log1p(&raw[span.clone()], factor, &mut values[span]);
     }
     values
 }
