@@ -505,8 +505,8 @@ fn settings_out_of_range_are_refused_by_name() {
 #[test]
 fn the_default_length_of_training_falls_with_the_number_of_cells() {
     let s = Settings::default();
-    assert_eq!([10, 859, 4000].map(|n| s.epochs(n)), [100; 3]);
-    assert_eq!(s.epochs(16_000), 50);
+    assert_eq!([10, 859, 2000].map(|n| s.epochs(n)), [150; 3]);
+    assert_eq!(s.epochs(8_000), 75);
     assert_eq!(s.epochs(1_000_000), 40);
     let given = Settings {
         max_epochs: Some(7),

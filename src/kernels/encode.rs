@@ -1,13 +1,26 @@
 //! The encoder's sparsely connected layer on sparse input: genes -> hidden units.
+//!
+//! Gene by gene, and some hidden units at a time: what a gene's cells add up, or are added up to, then stays in
+//! registers and in the first-level cache.
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::{cut, gene_blocks};
 use super::special;
 use super::types::{GeneMajorCounts, Wiring};
+
+/// Hidden units worked on at a time.
+const UNITS: usize = 64;
+
+/// One value for each of [`UNITS`] hidden units, on a cache line's boundary.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Units([f32; UNITS]);
+
+const ZERO: Units = Units([0.0; UNITS]);
 
 /// The encoder's input: `ln(1 + factor * count)` of each count.
 pub fn log1p(counts: &[f32], factor: f32, out: &mut [f32]) {
@@ -33,78 +46,73 @@ pub(super) fn forward(
     weights: &[f32],
     bias: &[f32],
 ) -> Vec<f32> {
-    let mask_of_row = masks_of_rows(counts.n_cells, segments, wiring);
-    let parts: Vec<Vec<f32>> = gene_blocks(wiring.n_genes())
+    let (n_cells, n_hidden) = (counts.n_cells, wiring.n_hidden);
+    let mask_of_row = masks_of_rows(n_cells, segments, wiring);
+    let parts: Vec<Vec<Units>> = gene_blocks(wiring.n_genes())
         .into_par_iter()
         .map(|genes| {
-            let mut part = vec![0.0; counts.n_cells * wiring.n_hidden];
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    forward_block(
-                        counts,
-                        input,
-                        &mask_of_row,
-                        wiring,
-                        weights,
-                        genes,
-                        &mut part,
-                    )
-                },
-            );
-            part
+            let mut out = vec![ZERO; n_hidden.div_ceil(UNITS) * n_cells];
+            Arch::new().dispatch(Forward {
+                counts,
+                input,
+                mask_of_row: &mask_of_row,
+                wiring,
+                weights,
+                genes,
+                out: &mut out,
+            });
+            out
         })
         .collect();
-    let mut out = bias.repeat(counts.n_cells);
-    for part in &parts {
-        for (sum, &p) in out.iter_mut().zip(part) {
-            *sum += p;
+    let mut out = Vec::with_capacity(n_cells * n_hidden);
+    for cell in 0..n_cells {
+        for (unit, &bias) in bias.iter().enumerate() {
+            let at = unit / UNITS * n_cells + cell;
+            let sum: f32 = parts.iter().map(|part| part[at].0[unit % UNITS]).sum();
+            out.push(bias + sum);
         }
     }
     out
 }
 
-#[inline(always)]
-fn forward_block(
-    counts: &GeneMajorCounts,
-    input: &[f32],
-    mask_of_row: &[usize],
-    wiring: &Wiring,
-    weights: &[f32],
+struct Forward<'a> {
+    counts: &'a GeneMajorCounts,
+    input: &'a [f32],
+    mask_of_row: &'a [usize],
+    wiring: &'a Wiring,
+    weights: &'a [f32],
     genes: Range<usize>,
-    out: &mut [f32],
-) {
-    let n_hidden = wiring.n_hidden;
-    let mut dense = vec![0.0f32; n_hidden];
-    for gene in genes {
-        let span = counts.offsets[gene] as usize..counts.offsets[gene + 1] as usize;
-        let (mut cells, mut values) = (&counts.cells[span.clone()], &input[span]);
-        while let Some((mask, run)) = run_of_mask(cells, mask_of_row) {
-            // One gene's weights are laid out once for all cells that have the gene.
-            dense.fill(0.0);
-            let (units, slots) = wiring.mask(mask).gene(gene);
-            for (&unit, &slot) in units.iter().zip(slots) {
-                dense[usize::from(unit)] = weights[slot as usize];
-            }
-            for (&cell, &x) in cells[..run].iter().zip(values) {
-                let at = cell as usize * n_hidden;
-                for (sum, &w) in out[at..at + n_hidden].iter_mut().zip(&dense) {
-                    *sum += x * w;
-                }
-            }
-            (cells, values) = (&cells[run..], &values[run..]);
-        }
-    }
+    /// Groups of units x cells.
+    out: &'a mut [Units],
 }
 
-/// The mask of the first cells, which come grouped by batch, and how many of them share it.
-#[inline(always)]
-fn run_of_mask(cells: &[u32], mask_of_row: &[usize]) -> Option<(usize, usize)> {
-    let mask = mask_of_row[*cells.first()? as usize];
-    let same = cells
-        .iter()
-        .take_while(|&&c| mask_of_row[c as usize] == mask);
-    Some((mask, same.count()))
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (group, out) in self.out.chunks_exact_mut(self.counts.n_cells).enumerate() {
+            for gene in self.genes.clone() {
+                let (mut cells, mut values) = entries(self.counts, self.input, gene);
+                while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
+                    // One gene's weights are laid out once for all cells that have the gene.
+                    let mut dense = ZERO;
+                    for (unit, slot) in connections(self.wiring, mask, gene, group) {
+                        dense.0[unit] = self.weights[slot];
+                    }
+                    let (dense, _) = S::as_simd_f32s(&dense.0);
+                    for (&cell, &x) in cells[..run].iter().zip(values) {
+                        let x = simd.splat_f32s(x);
+                        let (sums, _) = S::as_mut_simd_f32s(&mut out[cell as usize].0);
+                        for (sum, &w) in sums.iter_mut().zip(dense) {
+                            *sum = simd.mul_add_e_f32s(x, w, *sum);
+                        }
+                    }
+                    (cells, values) = (&cells[run..], &values[run..]);
+                }
+            }
+        }
+    }
 }
 
 /// Gradient of the weights: for each slot, the sum over cells of input times the gradient at its hidden unit.
@@ -117,51 +125,122 @@ pub(super) fn backward(
     wiring: &Wiring,
     d_out: &[f32],
 ) -> Vec<f32> {
-    let mask_of_row = masks_of_rows(counts.n_cells, segments, wiring);
+    let (n_cells, n_hidden) = (counts.n_cells, wiring.n_hidden);
+    let mask_of_row = masks_of_rows(n_cells, segments, wiring);
+    let mut d_units = vec![ZERO; n_hidden.div_ceil(UNITS) * n_cells];
+    for (cell, d_out) in d_out.chunks_exact(n_hidden).enumerate() {
+        for (group, d_out) in d_out.chunks(UNITS).enumerate() {
+            d_units[group * n_cells + cell].0[..d_out.len()].copy_from_slice(d_out);
+        }
+    }
     let mut d_weights = vec![0.0; wiring.n_slots()];
     let blocks = gene_blocks(wiring.n_genes());
     let slots_of = |r: &Range<usize>| (wiring.offsets[r.end] - wiring.offsets[r.start]) as usize;
     let parts = cut(&mut d_weights, blocks.iter().map(slots_of));
-    blocks.into_par_iter().zip(parts).for_each(|(genes, part)| {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || backward_block(counts, input, &mask_of_row, wiring, d_out, genes, part),
-        );
-    });
+    blocks
+        .into_par_iter()
+        .zip(parts)
+        .for_each(|(genes, d_weights)| {
+            Arch::new().dispatch(Backward {
+                counts,
+                input,
+                mask_of_row: &mask_of_row,
+                wiring,
+                d_units: &d_units,
+                genes,
+                d_weights,
+            });
+        });
     d_weights
 }
 
-#[inline(always)]
-fn backward_block(
-    counts: &GeneMajorCounts,
-    input: &[f32],
-    mask_of_row: &[usize],
-    wiring: &Wiring,
-    d_out: &[f32],
+struct Backward<'a> {
+    counts: &'a GeneMajorCounts,
+    input: &'a [f32],
+    mask_of_row: &'a [usize],
+    wiring: &'a Wiring,
+    /// Groups of units x cells.
+    d_units: &'a [Units],
     genes: Range<usize>,
-    d_weights: &mut [f32],
-) {
-    let n_hidden = wiring.n_hidden;
-    let first = wiring.offsets[genes.start] as usize;
-    let mut row_sum = vec![0.0f32; n_hidden];
-    for gene in genes {
-        let span = counts.offsets[gene] as usize..counts.offsets[gene + 1] as usize;
-        let (mut cells, mut values) = (&counts.cells[span.clone()], &input[span]);
-        while let Some((mask, run)) = run_of_mask(cells, mask_of_row) {
-            row_sum.fill(0.0);
-            for (&cell, &x) in cells[..run].iter().zip(values) {
-                let at = cell as usize * n_hidden;
-                for (sum, &d) in row_sum.iter_mut().zip(&d_out[at..at + n_hidden]) {
-                    *sum += x * d;
+    d_weights: &'a mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n_cells = self.counts.n_cells;
+        let first = self.wiring.offsets[self.genes.start] as usize;
+        let mut sums = vec![ZERO; self.wiring.n_hidden.div_ceil(UNITS)];
+        for gene in self.genes.clone() {
+            let (mut cells, mut values) = entries(self.counts, self.input, gene);
+            while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
+                let groups = sums.iter_mut().zip(self.d_units.chunks_exact(n_cells));
+                for (sums, d_units) in groups {
+                    *sums = ZERO;
+                    let (sums, _) = S::as_mut_simd_f32s(&mut sums.0);
+                    for (&cell, &x) in cells[..run].iter().zip(values) {
+                        let x = simd.splat_f32s(x);
+                        let (d, _) = S::as_simd_f32s(&d_units[cell as usize].0);
+                        for (sum, &d) in sums.iter_mut().zip(d) {
+                            *sum = simd.mul_add_e_f32s(x, d, *sum);
+                        }
+                    }
                 }
+                let (units, slots) = self.wiring.mask(mask).gene(gene);
+                for (&unit, &slot) in units.iter().zip(slots) {
+                    let unit = usize::from(unit);
+                    self.d_weights[slot as usize - first] += sums[unit / UNITS].0[unit % UNITS];
+                }
+                (cells, values) = (&cells[run..], &values[run..]);
             }
-            let (units, slots) = wiring.mask(mask).gene(gene);
-            for (&unit, &slot) in units.iter().zip(slots) {
-                d_weights[slot as usize - first] += row_sum[usize::from(unit)];
-            }
-            (cells, values) = (&cells[run..], &values[run..]);
         }
     }
+}
+
+/// Cells and input values of a gene.
+#[inline(always)]
+fn entries<'a>(
+    counts: &'a GeneMajorCounts,
+    input: &'a [f32],
+    gene: usize,
+) -> (&'a [u32], &'a [f32]) {
+    let span = counts.offsets[gene] as usize..counts.offsets[gene + 1] as usize;
+    (&counts.cells[span.clone()], &input[span])
+}
+
+/// Connections of a gene to a group of hidden units: the unit, counted within the group, and the slot.
+#[inline(always)]
+fn connections(
+    wiring: &Wiring,
+    mask: usize,
+    gene: usize,
+    group: usize,
+) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let (units, slots) = wiring.mask(mask).gene(gene);
+    let (start, end) = (group * UNITS, (group + 1) * UNITS);
+    let all = units
+        .iter()
+        .zip(slots)
+        .map(|(&unit, &slot)| (usize::from(unit), slot as usize));
+    all.skip_while(move |&(unit, _)| unit < start)
+        .take_while(move |&(unit, _)| unit < end)
+        .map(move |(unit, slot)| (unit - start, slot))
+}
+
+/// The mask of the first cells, which come grouped by batch, and how many of them share it.
+#[inline(always)]
+fn run_of_mask(cells: &[u32], mask_of_row: &[usize]) -> Option<(usize, usize)> {
+    let (first, last) = (*cells.first()?, *cells.last()?);
+    let mask = mask_of_row[first as usize];
+    if mask_of_row[last as usize] == mask {
+        return Some((mask, cells.len()));
+    }
+    let same = cells
+        .iter()
+        .take_while(|&&c| mask_of_row[c as usize] == mask);
+    Some((mask, same.count()))
 }
 
 /// The mask of each row; batches that share one mask count as one.

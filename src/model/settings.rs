@@ -8,11 +8,11 @@ use crate::sampling::Sampling;
 use crate::{Error, Result};
 
 /// Epochs chosen for small sets.
-const MOST_EPOCHS: f64 = 100.0;
+const MOST_EPOCHS: f64 = 150.0;
 /// Epochs chosen for the largest sets.
 const FEWEST_EPOCHS: f64 = 40.0;
 /// Training cells from which on fewer epochs are chosen.
-const MANY_CELLS: f64 = 4000.0;
+const MANY_CELLS: f64 = 2000.0;
 
 /// Whether batches have masks of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +157,7 @@ impl Settings {
         }
     }
 
-    /// Epochs to train for `n_train` cells: as given, or 100 up to 4,000 cells and from there on fewer, in proportion
+    /// Epochs to train for `n_train` cells: as given, or 150 up to 2,000 cells and from there on fewer, in proportion
     /// to one over the square root of their number, but never below 40, so that genes can reach their bounds.
     /// Measured in `bench/results/ablation.md`.
     pub fn epochs(&self, n_train: usize) -> usize {

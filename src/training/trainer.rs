@@ -172,13 +172,18 @@ impl Trainer<'_> {
     /// Stage I for one epoch; `None` when asked to stop.
     fn epoch(&mut self, sampler: &mut Sampler, kl_weight: f64) -> Result<Option<Sums>> {
         let mut sums = Sums::default();
-        for cells in sampler.epoch() {
+        let view = self.view;
+        let mut cells = sampler.epoch().into_iter();
+        let mut gather = || cells.next().map(|cells| sampler.gather(view, &cells));
+        let mut next = gather();
+        while let Some(minibatch) = next {
             if self.monitor.should_stop() {
                 return Ok(None);
             }
-            let minibatch = sampler.gather(self.view, &cells);
-            let loss = self.step(&minibatch, kl_weight)?;
-            sums.add(&loss, minibatch.n_cells())?;
+            // The next mini-batch is gathered beside the step, which leaves threads idle here and there.
+            let (loss, gathered) = rayon::join(|| self.step(&minibatch, kl_weight), &mut gather);
+            sums.add(&loss?, minibatch.n_cells())?;
+            next = gathered;
         }
         Ok(Some(sums))
     }
