@@ -22,13 +22,22 @@ struct Units([f32; UNITS]);
 
 const ZERO: Units = Units([0.0; UNITS]);
 
-/// The encoder's input: `ln(1 + factor * count)` of each count.
-pub fn log1p(counts: &[f32], factor: f32, out: &mut [f32]) {
+/// The encoder's input: `ln(1 + count)`, each cell's counts first multiplied with its factor of `depth`, if given.
+pub fn log1p(counts: &GeneMajorCounts, depth: Option<&[f32]>, out: &mut [f32]) {
+    match depth {
+        None => out.copy_from_slice(&counts.counts),
+        Some(depth) => {
+            let entries = counts.counts.iter().zip(&counts.cells);
+            for (out, (&count, &cell)) in out.iter_mut().zip(entries) {
+                *out = count * depth[cell as usize];
+            }
+        }
+    }
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            for (out, &count) in out.iter_mut().zip(counts) {
-                *out = special::ln_1p(f64::from(count * factor)) as f32;
+            for x in out {
+                *x = special::ln_1p(f64::from(*x)) as f32;
             }
         },
     );
@@ -91,15 +100,20 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for (group, out) in self.out.chunks_exact_mut(self.counts.n_cells).enumerate() {
-            for gene in self.genes.clone() {
-                let (mut cells, mut values) = entries(self.counts, self.input, gene);
-                while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
-                    // One gene's weights are laid out once for all cells that have the gene.
-                    let mut dense = ZERO;
-                    for (unit, slot) in connections(self.wiring, mask, gene, group) {
-                        dense.0[unit] = self.weights[slot];
-                    }
+        let n_cells = self.counts.n_cells;
+        let mut dense = vec![ZERO; self.wiring.n_hidden.div_ceil(UNITS)];
+        for gene in self.genes {
+            let (mut cells, mut values) = entries(self.counts, self.input, gene);
+            while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
+                // One gene's weights are laid out once for all cells that have the gene.
+                dense.fill(ZERO);
+                let (units, slots) = self.wiring.mask(mask).gene(gene);
+                for (&unit, &slot) in units.iter().zip(slots) {
+                    let unit = usize::from(unit);
+                    dense[unit / UNITS].0[unit % UNITS] = self.weights[slot as usize];
+                }
+                let groups = dense.iter().zip(self.out.chunks_exact_mut(n_cells));
+                for (dense, out) in groups {
                     let (dense, _) = S::as_simd_f32s(&dense.0);
                     for (&cell, &x) in cells[..run].iter().zip(values) {
                         let x = simd.splat_f32s(x);
@@ -108,8 +122,8 @@ impl WithSimd for Forward<'_> {
                             *sum = simd.mul_add_e_f32s(x, w, *sum);
                         }
                     }
-                    (cells, values) = (&cells[run..], &values[run..]);
                 }
+                (cells, values) = (&cells[run..], &values[run..]);
             }
         }
     }
@@ -208,25 +222,6 @@ fn entries<'a>(
 ) -> (&'a [u32], &'a [f32]) {
     let span = counts.offsets[gene] as usize..counts.offsets[gene + 1] as usize;
     (&counts.cells[span.clone()], &input[span])
-}
-
-/// Connections of a gene to a group of hidden units: the unit, counted within the group, and the slot.
-#[inline(always)]
-fn connections(
-    wiring: &Wiring,
-    mask: usize,
-    gene: usize,
-    group: usize,
-) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let (units, slots) = wiring.mask(mask).gene(gene);
-    let (start, end) = (group * UNITS, (group + 1) * UNITS);
-    let all = units
-        .iter()
-        .zip(slots)
-        .map(|(&unit, &slot)| (usize::from(unit), slot as usize));
-    all.skip_while(move |&(unit, _)| unit < start)
-        .take_while(move |&(unit, _)| unit < end)
-        .map(move |(unit, slot)| (unit - start, slot))
 }
 
 /// The mask of the first cells, which come grouped by batch, and how many of them share it.

@@ -45,8 +45,9 @@ impl MiniBatch {
                 log_library.push(library.max(1.0).ln() as f32);
             }
         }
-        let values = log1p_by_cell(&offsets, &raw, depth);
-        let (counts, input) = by_gene(&offsets, &genes, &raw, &values, view.n_genes());
+        let counts = by_gene(&offsets, &genes, &raw, view.n_genes());
+        let mut input = vec![0.0; counts.counts.len()];
+        log1p(&counts, depth, &mut input);
         MiniBatch {
             segments: Arc::new(segments),
             input: Arc::new(input),
@@ -61,24 +62,8 @@ impl MiniBatch {
     }
 }
 
-fn log1p_by_cell(offsets: &[u32], raw: &[f32], depth: Option<&[f32]>) -> Vec<f32> {
-    let mut values = vec![0.0; raw.len()];
-    for (cell, w) in offsets.windows(2).enumerate() {
-        let factor = depth.map_or(1.0, |d| d[cell]);
-        let span = w[0] as usize..w[1] as usize;
-        log1p(&raw[span.clone()], factor, &mut values[span]);
-    }
-    values
-}
-
 /// Turns entries compressed by cell into entries compressed by gene, cells increasing within a gene.
-fn by_gene(
-    offsets: &[u32],
-    genes: &[u32],
-    raw: &[f32],
-    values: &[f32],
-    n_genes: usize,
-) -> (GeneMajorCounts, Vec<f32>) {
+fn by_gene(offsets: &[u32], genes: &[u32], raw: &[f32], n_genes: usize) -> GeneMajorCounts {
     let mut starts = vec![0u32; n_genes + 1];
     for &g in genes {
         starts[g as usize + 1] += 1;
@@ -89,21 +74,19 @@ fn by_gene(
     let mut next = starts.clone();
     let mut cells = vec![0u32; genes.len()];
     let mut counts = vec![0f32; genes.len()];
-    let mut inputs = vec![0f32; genes.len()];
     for (cell, w) in offsets.windows(2).enumerate() {
-        for e in w[0] as usize..w[1] as usize {
-            let at = &mut next[genes[e] as usize];
+        let span = w[0] as usize..w[1] as usize;
+        for (&gene, &count) in genes[span.clone()].iter().zip(&raw[span]) {
+            let at = &mut next[gene as usize];
             cells[*at as usize] = cell as u32;
-            counts[*at as usize] = raw[e];
-            inputs[*at as usize] = values[e];
+            counts[*at as usize] = count;
             *at += 1;
         }
     }
-    let counts = GeneMajorCounts {
+    GeneMajorCounts {
         n_cells: offsets.len() - 1,
         offsets: starts,
         cells,
         counts,
-    };
-    (counts, inputs)
+    }
 }

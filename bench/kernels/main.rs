@@ -1,0 +1,126 @@
+//! Times of the hot passes for one mini-batch: 128 cells, 20,000 genes, 8 % non-zero, 128 hidden units, one thread.
+//!
+//!     cargo run --release --manifest-path bench/kernels/Cargo.toml -- --bench
+
+use std::hint::black_box;
+use std::ops::Range;
+
+use criterion::{criterion_group, criterion_main, Criterion};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use scvae::counts::{filter, CountMatrix};
+use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Wiring, Workspace};
+use scvae::layers::{wire, ConnectionMask};
+use scvae::sampling::MiniBatch;
+
+const N_CELLS: usize = 128;
+const N_GENES: usize = 20_000;
+const N_HIDDEN: usize = 128;
+const NON_ZERO: f64 = 0.08;
+
+struct Step {
+    matrix: CountMatrix<'static>,
+    wiring: Wiring,
+    segments: Vec<Range<usize>>,
+    hidden: Vec<f32>,
+    weights: Vec<f32>,
+    per_gene: Vec<f32>,
+    per_unit: Vec<f32>,
+}
+
+impl Step {
+    fn new() -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (mut offsets, mut genes, mut values) = (vec![0], Vec::new(), Vec::new());
+        for _ in 0..N_CELLS {
+            for gene in 0..N_GENES as u32 {
+                if rng.random_bool(NON_ZERO) {
+                    genes.push(gene);
+                    // Most counts are one.
+                    let count = rng.random::<f32>().powi(-1).min(500.0);
+                    values.push(count.floor());
+                }
+            }
+            offsets.push(genes.len());
+        }
+        let matrix = CountMatrix::from_csr(offsets, genes, values, N_GENES)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let mask = ConnectionMask::random(N_GENES, N_HIDDEN, N_HIDDEN / 5, &mut rng);
+        let wiring = wire(&[mask]);
+        let mut small =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-0.1..0.1)).collect() };
+        Step {
+            hidden: small(N_CELLS * N_HIDDEN),
+            weights: small(wiring.n_slots()),
+            per_gene: small(N_GENES),
+            per_unit: small(N_HIDDEN),
+            segments: std::iter::once(0..N_CELLS).collect(),
+            matrix,
+            wiring,
+        }
+    }
+}
+
+fn kernels(c: &mut Criterion) {
+    let s = Step::new();
+    let view = filter(&s.matrix, 0, 0).unwrap_or_else(|e| panic!("{e}"));
+    let cells = [(0..N_CELLS).collect::<Vec<usize>>()];
+    let m = MiniBatch::gather(&view, &cells, None);
+    let head = Head {
+        weights: &s.weights,
+        bias: &s.per_gene,
+    };
+    let log_library = vec![7.0; N_CELLS];
+    let input = DecodeLossInput {
+        hidden: &s.hidden,
+        segments: &s.segments,
+        wiring: &s.wiring,
+        scale: head,
+        dropout: Some(head),
+        log_theta: &s.per_gene,
+        log_library: &log_library,
+        counts: &m.counts,
+    };
+    // Not in a pool of its own: the measuring tool cannot be sent to another thread.
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global();
+    one_thread.unwrap_or_else(|e| panic!("{e}"));
+    c.bench_function("gather a mini-batch", |b| {
+        b.iter(|| MiniBatch::gather(&view, black_box(&cells), None));
+    });
+    c.bench_function("encode, forwards", |b| {
+        b.iter(|| {
+            let (counts, x) = (&m.counts, black_box(&m.input));
+            Cpu.encode_forward(counts, x, &s.segments, &s.wiring, &s.weights, &s.per_unit)
+        });
+    });
+    c.bench_function("encode, backwards", |b| {
+        b.iter(|| {
+            let (counts, x) = (&m.counts, black_box(&m.input));
+            Cpu.encode_backward(counts, x, &s.segments, &s.wiring, &s.hidden)
+        });
+    });
+    c.bench_function("decode", |b| {
+        b.iter(|| {
+            let hidden = black_box(&s.hidden);
+            Cpu.decode(hidden, &s.segments, &s.wiring, &s.weights, &s.per_gene)
+        });
+    });
+    let mut workspace = Workspace::default();
+    for (name, gradients) in [
+        ("decode and loss", false),
+        ("decode and loss, with gradients", true),
+    ] {
+        c.bench_function(name, |b| {
+            b.iter(|| Cpu.decode_loss(black_box(&input), gradients, &mut workspace));
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = kernels
+}
+criterion_main!(benches);
