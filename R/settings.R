@@ -16,15 +16,16 @@
 #' @param q_w,v_w A weight is very small when it is below this quantile of all weights and below
 #'   this value.
 #' @param adjust_every Epochs between adjustments; 0: the connections never change.
-#' @param batch_masks With several batches: `"separate"` connections for each batch, as in the
-#'   paper, or `"shared"` by all.
+#' @param batch_masks With several batches: connections `"shared"` by all, or `"separate"` ones for
+#'   each batch, as in the paper. Separate ones learn nothing from each other and keep the batches
+#'   further apart.
 #' @return A list for the argument `connections` of [fitSCVAE()].
 #' @examples
 #' connectionControl(alpha_init = 0.3)
 #' @export
 connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
                               n_pl = 0.08, n_pw = 0.02, q_w = 0.001, v_w = 1e-5,
-                              adjust_every = 1, batch_masks = c("separate", "shared")) {
+                              adjust_every = 1, batch_masks = c("shared", "separate")) {
   call <- rlang::current_env()
   fraction <- function(x, name, open = character()) {
     check_number(x, name, min = 0, max = 1, open = open, call = call)
@@ -39,7 +40,7 @@ connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.
     q_w = fraction(q_w, "q_w"),
     v_w = check_number(v_w, "v_w", min = 0, call = call),
     adjust_every = check_number(adjust_every, "adjust_every", min = 0, whole = TRUE, call = call),
-    batch_masks = check_choice(batch_masks, c("separate", "shared"), "batch_masks", call)
+    batch_masks = check_choice(batch_masks, c("shared", "separate"), "batch_masks", call)
   )
   if (!(out$alpha_min <= out$alpha_init && out$alpha_init <= out$alpha_max)) {
     abort_scvae(

@@ -26,20 +26,18 @@ fit() {
 }
 
 never='connections = connectionControl(adjust_every = 0)'
+separate='connections = connectionControl(batch_masks = "separate")'
 shuffle='training = trainingControl(sampling = "shuffle")'
-kang=pbmc_kang_ctrl
-fit $kang - "100 epochs" "max_epochs = 100" 0 1 2
-fit $kang - "200 epochs" "max_epochs = 200" 0 1 2
-fit $kang - "100 epochs, no fc_layer" "max_epochs = 100, fc_layer = FALSE" 0 1 2
-fit $kang - "100 epochs, no adjustment" "max_epochs = 100, $never" 0 1 2
-fit $kang - "100 epochs, shuffle" "max_epochs = 100, $shuffle" 0 1 2
-fit $kang - "100 epochs, kl_weight 0.25" "max_epochs = 100, kl_weight = 0.25" 0 1 2
-bladder=mouse_bladder_han
-fit $bladder - "60 epochs" "max_epochs = 60" 0 1 2
-fit $bladder - "120 epochs" "max_epochs = 120" 0 1 2
-fit $bladder - "60 epochs, no fc_layer" "max_epochs = 60, fc_layer = FALSE" 0 1 2
-fit $bladder - "60 epochs, kl_weight 0.25" "max_epochs = 60, kl_weight = 0.25" 0 1 2
-fit pbmc_facs_zheng - "60 epochs" "max_epochs = 60" 0
-fit $kang batch "donors given, 100 epochs" "max_epochs = 100" 0 1 2
-fit celllines_tian batch "protocols given, 150 epochs" "max_epochs = 150" 0
+for set in pbmc_kang_ctrl mouse_bladder_han; do
+  fit $set - "60 epochs" "max_epochs = 60" 0 1 2
+  fit $set - "100 epochs" "max_epochs = 100" 0 1 2
+  fit $set - "250 epochs" "max_epochs = 250" 0 1 2
+  fit $set - "no adjustment" "$never" 0 1 2
+  fit $set - "no fc_layer" "fc_layer = FALSE" 0 1 2
+  fit $set - "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
+  fit $set - "shuffle" "$shuffle" 0 1 2
+  fit $set - "dropout_rate 0.1" "dropout_rate = 0.1" 0 1 2
+done
+fit pbmc_kang_ctrl batch "donors given, separate masks" "$separate" 0 1 2
+fit celllines_tian batch "protocols given, separate masks" "$separate" 0 1 2
 "$python" ablation_table.py

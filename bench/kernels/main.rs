@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use criterion::{criterion_group, criterion_main, Criterion};
+use pulp::{Arch, Simd, WithSimd};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
@@ -118,9 +119,45 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
+/// What the machine can do at most: copying, and multiply-adds that stay in registers.
+fn limits(c: &mut Criterion) {
+    let from = vec![1u8; COPIED];
+    let mut to = vec![0u8; COPIED];
+    c.bench_function("copy 64 MiB", |b| {
+        b.iter(|| black_box(&mut to).copy_from_slice(black_box(&from)));
+    });
+    c.bench_function("multiply-adds in registers", |b| {
+        b.iter(|| Arch::new().dispatch(MultiplyAdds));
+    });
+}
+
+const COPIED: usize = 64 << 20;
+/// Vectors that are worked on side by side, so that no multiply-add waits for another.
+const CHAINS: usize = 12;
+/// Multiply-adds of single numbers in all.
+const MULTIPLY_ADDS: usize = 1 << 26;
+
+struct MultiplyAdds;
+
+impl WithSimd for MultiplyAdds {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let factor = simd.splat_f32s(black_box(0.5));
+        let mut sums = [simd.splat_f32s(black_box(1.0)); CHAINS];
+        for _ in 0..MULTIPLY_ADDS / CHAINS / S::F32_LANES {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, factor);
+            }
+        }
+        sums.iter().map(|&sum| simd.reduce_sum_f32s(sum)).sum()
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = kernels
+    targets = limits, kernels
 }
 criterion_main!(benches);

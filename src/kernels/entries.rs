@@ -30,7 +30,9 @@ pub(super) struct Entries {
     u: [f64; CAPACITY],
     theta: [f64; CAPACITY],
     dropout: [f64; CAPACITY],
-    ln_coefficient: [f64; CAPACITY],
+    /// The negative binomial's coefficient is `product * exp(ln_rest)`: many logarithms are best taken together.
+    product: [f64; CAPACITY],
+    ln_rest: [f64; CAPACITY],
     digamma: [f64; CAPACITY],
     deficit: [f64; CAPACITY],
     value: [f64; CAPACITY],
@@ -50,7 +52,8 @@ impl Entries {
             u: zero,
             theta: one,
             dropout: zero,
-            ln_coefficient: zero,
+            product: one,
+            ln_rest: zero,
             digamma: zero,
             deficit: zero,
             value: zero,
@@ -70,15 +73,27 @@ impl Entries {
         gene: &mut GeneTable,
     ) {
         let i = self.len;
-        let gamma = gene.differences(count);
+        let small = gene.differences(count);
         self.places[i] = place;
         self.count[i] = count;
         self.u[i] = log_mu - gene.log_theta;
         self.theta[i] = gene.theta;
         self.dropout[i] = dropout;
-        self.ln_coefficient[i] = gamma.ln_coefficient;
-        self.digamma[i] = gamma.digamma;
-        self.deficit[i] = gamma.deficit;
+        match small {
+            Some(small) => {
+                self.product[i] = small.product;
+                self.ln_rest[i] = 0.0;
+                self.digamma[i] = small.digamma;
+                self.deficit[i] = small.deficit;
+            }
+            None => {
+                let gamma = gamma_differences(gene.theta, count);
+                self.product[i] = 1.0;
+                self.ln_rest[i] = gamma.ln_coefficient;
+                self.digamma[i] = gamma.digamma;
+                self.deficit[i] = gamma.deficit;
+            }
+        }
         self.len += 1;
     }
 
@@ -94,14 +109,14 @@ impl Entries {
         // Places beyond the last entry hold older ones, which are worked on for nothing.
         let n = self.len.next_multiple_of(LANES);
         let (count, u, theta) = (&self.count[..n], &self.u[..n], &self.theta[..n]);
-        let ln_coefficient = &self.ln_coefficient[..n];
+        let (product, ln_rest) = (&self.product[..n], &self.ln_rest[..n]);
         let (digamma, deficit) = (&self.digamma[..n], &self.deficit[..n]);
         let value = &mut self.value[..n];
         let d_log_mu = &mut self.d_log_mu[..n];
         let d_log_theta = &mut self.d_log_theta[..n];
         for i in 0..n {
             let gamma = GammaDifferences {
-                ln_coefficient: ln_coefficient[i],
+                ln_coefficient: ln(product[i]) + ln_rest[i],
                 digamma: digamma[i],
                 deficit: deficit[i],
             };
@@ -135,27 +150,39 @@ impl Entries {
 }
 
 const TABLE: usize = DIRECT_BELOW as usize;
+/// Up to here no product of [`TABLE`] factors leaves the range of numbers.
+const LARGEST_THETA: f64 = 1e8;
+
+/// The gamma function's differences for a small count.
+#[derive(Clone, Copy)]
+struct Small {
+    /// `Gamma(theta + count) / (Gamma(theta) Gamma(count + 1))`.
+    product: f64,
+    digamma: f64,
+    deficit: f64,
+}
 
 /// A gene's dispersion and the gamma function's differences for small counts, formed when first asked for.
 pub(super) struct GeneTable {
-    pub(super) log_theta: f64,
-    pub(super) theta: f64,
+    log_theta: f64,
+    theta: f64,
     known: usize,
-    ln_coefficient: [f64; TABLE],
-    digamma: [f64; TABLE],
-    deficit: [f64; TABLE],
+    small: [Small; TABLE],
 }
 
 impl GeneTable {
     #[inline(always)]
     pub(super) fn new() -> Self {
+        let zero = Small {
+            product: 1.0,
+            digamma: 0.0,
+            deficit: 0.0,
+        };
         GeneTable {
             log_theta: 0.0,
             theta: 1.0,
             known: 0,
-            ln_coefficient: [0.0; TABLE],
-            digamma: [0.0; TABLE],
-            deficit: [0.0; TABLE],
+            small: [zero; TABLE],
         }
     }
 
@@ -167,31 +194,26 @@ impl GeneTable {
         self.known = 0;
     }
 
+    /// `None` for counts and dispersions that are not small.
     #[inline(always)]
-    fn differences(&mut self, count: f64) -> GammaDifferences {
-        if count >= DIRECT_BELOW {
-            return gamma_differences(self.theta, count);
+    fn differences(&mut self, count: f64) -> Option<Small> {
+        if count >= DIRECT_BELOW || self.theta > LARGEST_THETA {
+            return None;
         }
-        let k = count as usize;
-        while self.known < k {
-            // From count i to i + 1: one factor more.
-            let i = self.known;
-            let step = self.theta + i as f64;
-            let factor = if i == 0 {
-                self.log_theta
-            } else {
-                ln(step / (i + 1) as f64)
-            };
+        let count = count as usize;
+        while self.known < count {
+            // From a count of i to i + 1: one factor more.
+            let before = self.small[self.known];
+            let i = self.known as f64;
+            let step = self.theta + i;
             let term = 1.0 / step;
             self.known += 1;
-            self.ln_coefficient[i + 1] = self.ln_coefficient[i] + factor;
-            self.digamma[i + 1] = self.digamma[i] + term;
-            self.deficit[i + 1] = self.deficit[i] + i as f64 * term;
+            self.small[self.known] = Small {
+                product: before.product * (step / (i + 1.0)),
+                digamma: before.digamma + term,
+                deficit: before.deficit + i * term,
+            };
         }
-        GammaDifferences {
-            ln_coefficient: self.ln_coefficient[k],
-            digamma: self.digamma[k],
-            deficit: self.deficit[k],
-        }
+        Some(self.small[count])
     }
 }

@@ -18,11 +18,12 @@ const MANY_CELLS: f64 = 2000.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchMasks {
+    /// One mask for all batches, adjusted from all cells: the default, because batches mix better
+    /// (`bench/results/ablation.md`).
+    Shared,
     /// One mask per batch on shared weights, each adjusted from its batch's cells (paper, appendix A.2.2). All start
     /// equal.
     Separate,
-    /// One mask for all batches.
-    Shared,
 }
 
 /// Settings of the model and of its training. Absent values take the defaults below.
@@ -120,7 +121,7 @@ impl Default for Settings {
             q_w: rules.q_w,
             v_w: rules.v_w,
             adjust_every: 1,
-            batch_masks: BatchMasks::Separate,
+            batch_masks: BatchMasks::Shared,
             beta: 1.0,
             depth_range: 0.02,
             sampling: Sampling::Replacement,
