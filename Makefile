@@ -15,13 +15,14 @@ export SCVAE_CARGO_TARGET ?= $(CURDIR)/target
 export SCVAE_TEST_DATA ?= $(abspath $(CURDIR)/../shared/data)
 export BUILD TARBALL
 
-.PHONY: help deps test test-seurat5 demo docs tarball dist clean
+.PHONY: help deps test test-seurat5 demo bench-speed docs tarball dist clean
 
 help:
 	@echo 'make test          all checks: Rust, R, documentation, R CMD check'
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
 	@echo 'make demo          fit simulated counts, write demo-output/'
 	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
+	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
 	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE and man/ anew'
 	@echo 'make dist          the source package; VENDOR=1: with all crates, builds offline'
 	@echo 'make deps          install the Debian packages that are missing'
@@ -41,6 +42,13 @@ test-seurat5:
 demo: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
 	@R_LIBS='$(LIBRARY)' Rscript tools/demo.R '$(DATA)' '$(LABEL)' '$(BATCH)'
+
+PYTHON ?= python3
+
+# An hour on two cores, which must be idle otherwise.
+bench-speed: deps
+	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
+	R_LIBS='$(LIBRARY)' PYTHON='$(PYTHON)' bench/speed.sh '$(SCVAE_TEST_DATA)'
 
 docs: deps
 	. tools/build-env.sh && cargo run --quiet --release --features r --bin wrappers

@@ -29,14 +29,12 @@ never='connections = connectionControl(adjust_every = 0)'
 separate='connections = connectionControl(batch_masks = "separate")'
 shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
-  fit $set - "60 epochs" "max_epochs = 60" 0 1 2
   fit $set - "100 epochs" "max_epochs = 100" 0 1 2
-  fit $set - "250 epochs" "max_epochs = 250" 0 1 2
+  fit $set - "200 epochs" "max_epochs = 200" 0 1 2
   fit $set - "no adjustment" "$never" 0 1 2
   fit $set - "no fc_layer" "fc_layer = FALSE" 0 1 2
   fit $set - "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
   fit $set - "shuffle" "$shuffle" 0 1 2
-  fit $set - "dropout_rate 0.1" "dropout_rate = 0.1" 0 1 2
 done
 fit pbmc_kang_ctrl batch "donors given, separate masks" "$separate" 0 1 2
 fit celllines_tian batch "protocols given, separate masks" "$separate" 0 1 2

@@ -39,7 +39,7 @@ before <- status("VmRSS")
 fit <- function(n) {
   start <- proc.time()
   m <- suppressWarnings(fitSCVAE(
-    a[1], max_epochs = n, threads = as.integer(a[3]), n_hidden = as.integer(a[4]), seed = 1L,
+    a[1], min_genes = as.integer(a[5]), max_epochs = n, threads = as.integer(a[3]), n_hidden = as.integer(a[4]), seed = 1L,
     check_val_every_n_epoch = 10000L, verbose = FALSE
   ))
   taken <- proc.time() - start
@@ -106,8 +106,9 @@ def child(command, threads):
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def ours(path, epochs, threads, hidden=128):
-    return child(["Rscript", "-e", OURS, path, str(epochs), str(threads), str(hidden)], threads)
+def ours(path, epochs, threads, hidden=128, min_genes=200):
+    numbers = [str(n) for n in (epochs, threads, hidden, min_genes)]
+    return child(["Rscript", "-e", OURS, path, *numbers], threads)
 
 
 def scvi(path, epochs, threads):
@@ -150,7 +151,7 @@ def curve(a):
                 [sys.executable, os.path.join(HERE, "make_synthetic.py"), path, str(cells), str(genes)], check=True
             )
         row = {"kind": "curve", "over": a.over, "tool": "scvae", "hidden": hidden, "threads": threads}
-        keep({**row, "epochs": epochs, "bytes": os.path.getsize(path), **ours(path, epochs, threads, hidden)})
+        keep({**row, "epochs": epochs, "bytes": os.path.getsize(path), **ours(path, epochs, threads, hidden, min_genes=1)})
 
 
 def main():
