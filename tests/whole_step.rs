@@ -209,9 +209,9 @@ fn dense(wiring: &Wiring, weights: &[f32]) -> Result<Tensor> {
     let shape = (wiring.n_genes(), wiring.n_hidden);
     let mut out = vec![0.0; shape.0 * shape.1];
     for gene in 0..wiring.n_genes() {
-        for slot in wiring.offsets[gene] as usize..wiring.offsets[gene + 1] as usize {
-            let unit = usize::from(wiring.hidden[slot]);
-            out[gene * wiring.n_hidden + unit] = f64::from(weights[slot]);
+        let slots = wiring.offsets[gene] as usize..wiring.offsets[gene + 1] as usize;
+        for (&unit, &weight) in std::iter::zip(&wiring.hidden[slots.clone()], &weights[slots]) {
+            out[gene * wiring.n_hidden + usize::from(unit)] = f64::from(weight);
         }
     }
     Tensor::from_vec(out, shape, &Device::Cpu)
