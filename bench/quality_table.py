@@ -82,11 +82,8 @@ Citations and settings: `bench/peers/README.md`.
 ## Commands
 
 ```
-bench/peers/run_all.sh DATA_DIR           # the peers -> bench/results/peers.jsonl
-python bench/score_embedding.py EMB.csv DATA_DIR/SET.h5ad --dataset SET \\
-  --method NAME --seed SEED --extra '{"epochs": N}' [--model-batch] \\
-  --results bench/results/quality.jsonl   # one embedding of ours
-python bench/quality_table.py             # this file
+bench/peers/run_all.sh DATA_DIR   # the peers -> bench/results/peers.jsonl
+bench/quality.sh DATA_DIR         # this package -> bench/results/quality.jsonl, and this file
 ```
 """
 

@@ -64,7 +64,10 @@ lint() {
     quit(status = length(lints) > 0)'
 }
 
-stage format cargo fmt --check
+format() {
+  cargo fmt --check && cargo fmt --check --manifest-path bench/kernels/Cargo.toml
+}
+stage format format
 stage clippy clippy
 stage "cargo test" cargo test --locked --release
 stage generated generated
