@@ -2,16 +2,17 @@
 """Time and memory of training, this package and scVI, and this package alone over sizes.
 
   python bench/speed.py pair COUNTS.h5ad... [--epochs 3] [--rounds 3] [--threads 1 2]
+  python bench/speed.py memory COUNTS.h5ad... [--rounds 3]
   python bench/speed.py curve genes|cells|hidden|threads [--work DIR]
 
-`pair` runs the two in turn in one run on the same cores, each time in a process of its own. `curve` makes synthetic
-counts of growing size. Both append rows to bench/results/speed.jsonl; bench/speed_table.py turns them into a table and a
+`pair` runs the two in turn in one run on the same cores, each time in a process of its own; `memory` does so for one
+epoch. `curve` makes synthetic counts of growing size and measures both. All append rows to bench/results/speed.jsonl; bench/speed_table.py turns them into a table and a
 plot. Both tools train on 90 % of the cells with mini-batches of 128 at their default model, validation off.
 
 CPU seconds are those of all threads. This package's seconds of an epoch are the difference between a training of
 1 + epochs and one of 1 epoch, over the epochs; scVI's the median of the epochs after the first. Peak memory is the
-highest resident set in training above that just before it: with the counts for this package, which reads the file
-itself, without them for scVI. The package is the one R finds (R_LIBS).
+highest resident set in training above that just before it, when the counts are already there: as a sparse matrix in R,
+as AnnData in Python. The package is the one R finds (R_LIBS).
 """
 
 import argparse
@@ -21,6 +22,9 @@ import os
 import subprocess
 import sys
 import tempfile
+
+import anndata
+import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "results", "speed.jsonl")
@@ -33,25 +37,33 @@ status <- function(field) {
   line <- grep(paste0("^", field, ":"), readLines("/proc/self/status"), value = TRUE)
   as.numeric(gsub("[^0-9]", "", line)) / 1024
 }
+# genes x cells, compressed by cell: what as_columns() wrote
+part <- function(name, what) readBin(file.path(a[1], name), what, 2^31 - 1)
+shape <- part("shape", "integer")
+counts <- Matrix::sparseMatrix(
+  i = part("genes", "integer"), p = part("offsets", "integer"), x = part("counts", "double"),
+  dims = shape, index1 = FALSE,
+  dimnames = list(paste0("g", seq_len(shape[1])), paste0("c", seq_len(shape[2])))
+)
 invisible(gc())
 cat("5", file = "/proc/self/clear_refs")
 before <- status("VmRSS")
 fit <- function(n) {
   start <- proc.time()
   m <- suppressWarnings(fitSCVAE(
-    a[1], min_genes = as.integer(a[5]), max_epochs = n, threads = as.integer(a[3]), n_hidden = as.integer(a[4]), seed = 1L,
+    counts, min_genes = as.integer(a[5]), max_epochs = n, threads = as.integer(a[3]), n_hidden = as.integer(a[4]), seed = 1L,
     check_val_every_n_epoch = 10000L, verbose = FALSE
   ))
   taken <- proc.time() - start
   list(cpu = sum(taken[c("user.self", "sys.self")]), wall = tail(m$history$seconds, 1), model = m)
 }
 one <- fit(1L)
-more <- fit(1L + epochs)
-kept <- sum(!is.na(more$model$latent[, 1]))
+peak <- status("VmHWM") - before
+more <- if (epochs > 0) fit(1L + epochs) else one
 cat(sprintf(
   '{"cpu_s": %.6f, "wall_s": %.6f, "peak_mib": %.1f, "cells": %d, "genes": %d, "parameters": %d}',
-  (more$cpu - one$cpu) / epochs, (more$wall - one$wall) / epochs, status("VmHWM") - before,
-  kept, sum(more$model$genes$kept), as.integer(more$model$n_parameters)
+  (more$cpu - one$cpu) / max(epochs, 1), (more$wall - one$wall) / max(epochs, 1), peak,
+  sum(!is.na(one$model$latent[, 1])), sum(one$model$genes$kept), as.integer(one$model$n_parameters)
 ))
 """
 
@@ -93,7 +105,7 @@ model.train(
     max_epochs=1 + int(sys.argv[2]), accelerator="cpu", callbacks=[clock], enable_progress_bar=False
 )
 print(json.dumps({
-    "cpu_s": float(np.median(clock.cpu[1:])), "wall_s": float(np.median(clock.wall[1:])),
+    "cpu_s": float(np.median(clock.cpu[1:] or 0)), "wall_s": float(np.median(clock.wall[1:] or 0)),
     "peak_mib": status("VmHWM") - before, "cells": counts.n_obs, "genes": counts.n_vars,
     "parameters": sum(p.numel() for p in model.module.parameters()),
 }))
@@ -106,9 +118,22 @@ def child(command, threads):
     return json.loads(out.stdout.splitlines()[-1])
 
 
+def as_columns(path, folder):
+    """Counts as the vectors of a sparse matrix, for R to read at once."""
+    counts = anndata.read_h5ad(path).X.tocsr()
+    counts.sort_indices()
+    for name, values, kind in (
+        ("genes", counts.indices, np.int32), ("offsets", counts.indptr, np.int32),
+        ("counts", counts.data, np.float64), ("shape", counts.shape[::-1], np.int32),
+    ):
+        np.asarray(values, dtype=kind).tofile(os.path.join(folder, name))
+
+
 def ours(path, epochs, threads, hidden=128, min_genes=200):
     numbers = [str(n) for n in (epochs, threads, hidden, min_genes)]
-    return child(["Rscript", "-e", OURS, path, *numbers], threads)
+    with tempfile.TemporaryDirectory() as folder:
+        as_columns(path, folder)
+        return child(["Rscript", "-e", OURS, folder, *numbers], threads)
 
 
 def scvi(path, epochs, threads):
@@ -130,7 +155,19 @@ def pair(a):
             for i in range(a.rounds):
                 for tool, run in (("scvi", scvi), ("scvae", ours)):
                     row = {"kind": "pair", "data": name, "tool": tool, "round": i, "threads": threads}
-                    keep({**row, "epochs": a.epochs, **run(path, a.epochs, threads)})
+                    result = run(path, a.epochs, threads)
+                    del result["peak_mib"]
+                    keep({**row, "epochs": a.epochs, **result})
+
+
+def memory(a):
+    for path in a.counts:
+        name = os.path.basename(path).removesuffix(".h5ad")
+        for i in range(a.rounds):
+            for tool, run in (("scvi", scvi), ("scvae", ours)):
+                result = run(path, 0, 1)
+                row = {"kind": "memory", "data": name, "tool": tool, "round": i, "threads": 1}
+                keep({**row, **{k: result[k] for k in ("cells", "genes", "peak_mib")}})
 
 
 CURVES = {
@@ -151,7 +188,7 @@ def curve(a):
                 [sys.executable, os.path.join(HERE, "make_synthetic.py"), path, str(cells), str(genes)], check=True
             )
         row = {"kind": "curve", "over": a.over, "tool": "scvae", "hidden": hidden, "threads": threads}
-        keep({**row, "epochs": epochs, "bytes": os.path.getsize(path), **ours(path, epochs, threads, hidden, min_genes=1)})
+        keep({**row, "epochs": epochs, **ours(path, epochs, threads, hidden, min_genes=1)})
 
 
 def main():
@@ -163,6 +200,10 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     p.set_defaults(run=pair)
+    p = commands.add_parser("memory")
+    p.add_argument("counts", nargs="+")
+    p.add_argument("--rounds", type=int, default=3)
+    p.set_defaults(run=memory)
     p = commands.add_parser("curve")
     p.add_argument("over", choices=CURVES)
     p.add_argument("--work")

@@ -16,6 +16,7 @@ rm -f results/speed.jsonl
 cargo run --quiet --release --manifest-path kernels/Cargo.toml -- --bench
 "$python" make_synthetic.py "$work/synthetic.h5ad"
 "$python" speed.py pair "$work/synthetic.h5ad" "$data/pbmc_facs_zheng.h5ad"
+"$python" speed.py memory "$work/synthetic.h5ad" "$data/pbmc_facs_zheng.h5ad"
 for over in genes cells hidden threads; do
   "$python" speed.py curve "$over" --work "$work"
 done

@@ -1,5 +1,5 @@
-//! The hot passes over genes, behind one interface: dense activations are "hidden x cells" or "genes x cells"
-//! (cells contiguous), so that every inner loop runs over the cells of a mini-batch.
+//! The hot passes over genes, behind one interface. Their inner loops run over the cells of a mini-batch or over hidden
+//! units, in vector instructions that are chosen at run time.
 
 mod blocks;
 pub mod closed_form;
