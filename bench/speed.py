@@ -2,11 +2,11 @@
 """Time and memory of training, this package and scVI, and this package alone over sizes.
 
   python bench/speed.py pair COUNTS.h5ad... [--epochs 3] [--rounds 3] [--threads 1 2]
-  python bench/speed.py memory COUNTS.h5ad... [--rounds 3]
+  python bench/speed.py memory COUNTS.h5ad... [--rounds 3] [--tools scvi scvae] [--min-genes 200]
   python bench/speed.py curve genes|cells|hidden|threads [--work DIR]
 
 `pair` runs the two in turn in one run on the same cores, each time in a process of its own; `memory` does so for one
-epoch. `curve` makes synthetic counts of growing size and measures both. All append rows to bench/results/speed.jsonl; bench/speed_table.py turns them into a table and a
+epoch. `curve` makes synthetic counts of growing size, DIR/synthetic_CELLS_GENES.h5ad. All append rows to bench/results/speed.jsonl; bench/speed_table.py turns them into a table and a
 plot. Both tools train on 90 % of the cells with mini-batches of 128 at their default model, validation off.
 
 CPU seconds are those of all threads. This package's seconds of an epoch are the difference between a training of
@@ -24,6 +24,7 @@ import sys
 import tempfile
 
 import anndata
+import h5py
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -164,9 +165,12 @@ def memory(a):
     for path in a.counts:
         name = os.path.basename(path).removesuffix(".h5ad")
         for i in range(a.rounds):
-            for tool, run in (("scvi", scvi), ("scvae", ours)):
-                result = run(path, 0, 1)
-                row = {"kind": "memory", "data": name, "tool": tool, "round": i, "threads": 1}
+            for tool in a.tools:
+                result = scvi(path, 0, 1) if tool == "scvi" else ours(path, 0, 1, min_genes=a.min_genes)
+                # R's sparse matrix: a double and an integer for each count
+                with h5py.File(path) as file:
+                    counts_mib = file["X/data"].shape[0] * 12 / 2**20
+                row = {"kind": "memory", "data": name, "tool": tool, "round": i, "threads": 1, "counts_mib": counts_mib}
                 keep({**row, **{k: result[k] for k in ("cells", "genes", "peak_mib")}})
 
 
@@ -188,7 +192,9 @@ def curve(a):
                 [sys.executable, os.path.join(HERE, "make_synthetic.py"), path, str(cells), str(genes)], check=True
             )
         row = {"kind": "curve", "over": a.over, "tool": "scvae", "hidden": hidden, "threads": threads}
-        keep({**row, "epochs": epochs, **ours(path, epochs, threads, hidden, min_genes=1)})
+        result = ours(path, epochs, threads, hidden, min_genes=1)
+        del result["peak_mib"]
+        keep({**row, "epochs": epochs, **result})
 
 
 def main():
@@ -203,6 +209,8 @@ def main():
     p = commands.add_parser("memory")
     p.add_argument("counts", nargs="+")
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--tools", nargs="+", choices=("scvi", "scvae"), default=["scvi", "scvae"])
+    p.add_argument("--min-genes", type=int, default=200)
     p.set_defaults(run=memory)
     p = commands.add_parser("curve")
     p.add_argument("over", choices=CURVES)

@@ -66,8 +66,26 @@ def memory(rows):
             groups[row["data"]][row["tool"]].append(row["peak_mib"])
     text = ["| counts | scVI, MiB | this package, MiB | scVI / this |", "|---|---|---|---|"]
     for data, tools in groups.items():
+        if "scvi" not in tools:
+            continue
         theirs, mine = (statistics.median(tools[tool]) for tool in ("scvi", "scvae"))
         text.append(f"| {data} | {theirs:,.0f} | {mine:,.0f} | **{theirs / mine:.1f}** |")
+    return text
+
+
+def memory_over_cells(rows):
+    """This package alone: one row a size."""
+    paired = {r["data"] for r in rows if r["kind"] == "memory" and r["tool"] == "scvi"}
+    sizes = [r for r in rows if r["kind"] == "memory" and r["data"] not in paired]
+    if not sizes:
+        return []
+    text = ["### Memory over cells", "",
+            "What training adds to the resident set at most, above the counts (one thread, 2,000 genes):", "",
+            "| cells | counts, MiB | training, MiB |", "|---|---|---|"]
+    text += [f"| {r['cells']:,} | {r['counts_mib']:,.0f} | {r['peak_mib']:,.0f} |" for r in sizes]
+    small, large = sizes[-2], sizes[-1]
+    growth = (large["peak_mib"] - small["peak_mib"]) / (large["counts_mib"] - small["counts_mib"])
+    text += ["", f"Between the last two sizes training grows by {growth:.2f} MiB for each MiB of counts.", ""]
     return text
 
 
@@ -94,19 +112,17 @@ def curves(rows):
         if not of_curve:
             continue
         text += [f"### Over {label}", "", "| cells | genes | hidden | threads | CPU ms per cell | wall s/epoch "
-                 "| cells/s | peak MiB | parameters |", "|" + "---|" * 9]
+                 "| cells/s | parameters |", "|" + "---|" * 8]
         points = []
         for r in of_curve:
             trained = 0.9 * r["cells"]
-            points.append((r[column], r["wall_s"], r["peak_mib"]))
+            points.append((r[column], r["wall_s"]))
             text.append(
                 f"| {r['cells']:,} | {r['genes']:,} | {r['hidden']} | {r['threads']} "
                 f"| {r['cpu_s'] / trained * 1000:.3f} | {r['wall_s']:.2f} | {trained / r['wall_s']:,.0f} "
-                f"| {r['peak_mib']:,.0f} | {r['parameters']:,} |"
+                f"| {r['parameters']:,} |"
             )
-        time_slope = slope([(x, y) for x, y, _ in points])
-        memory_slope = slope([(x, y) for x, _, y in points])
-        text += ["", f"Seconds grow with the {time_slope:.2f}th power, peak memory with the {memory_slope:.2f}th.", ""]
+        text += ["", f"Fitted slope in logarithms: {slope(points):.2f}.", ""]
         drawn[label] = points
     if drawn:
         figure, axes = plt.subplots(1, len(drawn), figsize=(4 * len(drawn), 3.4))
@@ -121,8 +137,8 @@ def curves(rows):
     return text
 
 
-def kernel_ms(name):
-    with open(CRITERION / name / "new" / "estimates.json") as estimates:
+def kernel_ms(name, build=CRITERION):
+    with open(build / name / "new" / "estimates.json") as estimates:
         return json.load(estimates)["median"]["point_estimate"] / 1e6
 
 
@@ -160,6 +176,12 @@ def roofline():
         text.append(
             f"| {name} | {ms:.1f} | {mflop:.0f} | {mflop / ms / fma:.0%} | {mb:.0f} | {mb / ms / copied:.0%} |"
         )
+    text += ["", "The same passes in a build for this very processor (`-C target-cpu=native`), in ms: "]
+    native = CRITERION.parent / "native" / "criterion"
+    text[-1] += "; ".join(
+        f"{name} {kernel_ms(name, native):.1f} ({kernel_ms(name) / kernel_ms(name, native):.2f} of its time here)"
+        for name, _, _ in passes[1:]
+    ) + "."
     return [*text, ""]
 
 
@@ -171,6 +193,7 @@ def main():
             "already; medians of runs in processes of their own:", "", *memory(rows), "", "## This package over sizes", "",
             "Synthetic counts (`bench/make_synthetic.py`, about 8 % non-zero), one thread unless told otherwise.", ""]
     text += curves(rows)
+    text += memory_over_cells(rows)
     text += roofline()
     text += ["## Commands", "", "```", "make bench-speed PYTHON=python   # with bench/peers/requirements.txt installed",
              "```", ""]
