@@ -125,12 +125,16 @@ def curves(rows):
         text += ["", f"Fitted slope in logarithms: {slope(points):.2f}.", ""]
         drawn[label] = points
     if drawn:
-        figure, axes = plt.subplots(1, len(drawn), figsize=(4 * len(drawn), 3.4))
+        figure, axes = plt.subplots(1, len(drawn), figsize=(4 * len(drawn), 3.8))
         for axis, (label, points) in zip(axes, drawn.items()):
             axis.loglog([p[0] for p in points], [p[1] for p in points], "o-")
+            axis.set_xticks([p[0] for p in points], [f"{p[0]:,}" for p in points], rotation=45)
+            axis.minorticks_off()
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.set_yticks([round(p[1], 2) for p in points])
             axis.set_xlabel(label)
             axis.set_ylabel("seconds per epoch")
-            axis.grid(alpha=0.3, which="both")
+            axis.grid(alpha=0.3)
         figure.tight_layout()
         figure.savefig(RESULTS / "speed.png", dpi=110)
         text += ["![seconds per epoch](speed.png)", ""]
