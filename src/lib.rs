@@ -13,6 +13,8 @@
 //! | [`training`] | optimiser, loop, history |
 //! | [`results`] | embedding, reconstruction, style transfer, scScore |
 //!
+//! `values` lends [`layers`], [`likelihood`], [`model`] and [`training`] the numbers of a tensor where they lie.
+//!
 //! The bridge to R (feature `r`) converts and reports; it computes nothing.
 
 #[cfg(feature = "r")]

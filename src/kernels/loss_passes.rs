@@ -31,7 +31,9 @@ pub(super) struct Block {
     pub(super) d_log_mu: Vec<Row>,
     /// Its sum over the block's genes, one row per tile.
     pub(super) d_log_mu_sum: Vec<Row>,
+    /// Of the loss with respect to the logits of the extra zeros; empty for the negative binomial.
     pub(super) d_dropout: Vec<Row>,
+    /// The block's part of the hidden units' gradient.
     pub(super) d_hidden: Vec<Row>,
     pub(super) d_log_theta: Vec<f64>,
     /// Genes x batches.
