@@ -104,7 +104,7 @@ check_settings <- function(s, call) {
     min_cells = count("min_cells", 0),
     min_genes = count("min_genes", 0),
     n_hidden = count("n_hidden", 2, 65536),
-    n_latent = count("n_latent", 1, 4096),
+    n_latent = count("n_latent", 1, 1024),
     likelihood = check_choice(s$likelihood, c("zinb", "nb"), "likelihood", call),
     fc_layer = check_flag(s$fc_layer, "fc_layer", call),
     dropout_rate = check_number(s$dropout_rate, "dropout_rate", 0, 1, open = "max", call = call),
