@@ -256,24 +256,71 @@ choose_assay <- function(x, assay.type, call) {
 
 # The batch of each cell -------------------------------------------------------------------------
 
-# `batch` is NULL, one value per cell, or the name of a column of the cells' annotation. The names
-# of the batches are sorted as text in the C locale, so that every route and every computer gives
-# them the same order.
+# `batch` is NULL, one value per cell, the name of a column of the cells' annotation, or several
+# covariates: names of columns, a data frame or a list. Batches are the values, or the combinations
+# of the covariates' values that occur. Names are sorted as text in the C locale, so that every
+# route and every computer gives them the same order.
 resolve_batch <- function(batch, counts, call = rlang::caller_env()) {
   if (is.null(batch)) {
     return(NULL)
   }
   column <- NULL
-  if (is.character(batch) && length(batch) == 1 && counts$n_cells != 1) {
+  if (is.character(batch) && names_columns(batch, counts)) {
     column <- batch
-    batch <- batch_column(batch, counts, call)
+    batch <- lapply(stats::setNames(batch, batch), batch_column, counts = counts, call = call)
+  } else if (methods::is(batch, "DataFrame")) {
+    batch <- as.list(batch)
+  } else if (!is.list(batch)) {
+    batch <- list(batch = batch)
   }
-  batch <- check_batch_vector(batch, counts, column, call)
-  names <- sort(unique(batch), method = "radix")
+  batch_levels(check_covariates(batch, counts, column, call), column)
+}
+
+# Text that is not one value per cell can only mean columns.
+names_columns <- function(batch, counts) {
+  known <- c(counts$columns, counts$hidden_columns)
+  if (length(batch) == 1) {
+    return(counts$n_cells != 1)
+  }
+  all(batch %in% known) || (length(batch) != counts$n_cells && any(batch %in% known))
+}
+
+check_covariates <- function(batch, counts, column, call) {
+  names <- names(batch)
+  if (length(batch) == 0 || is.null(names) || anyDuplicated(names) || any(names == "")) {
+    value <- describe(batch)
+    abort_scvae(
+      c(
+        "The covariates of {.arg batch} need names of their own, but {.arg batch} is {value}.",
+        i = "Give {.code data.frame(donor = ..., chemistry = ...)} or names of columns."
+      ),
+      "argument",
+      call
+    )
+  }
+  single <- length(batch) == 1
+  for (name in names) {
+    source <- if (!is.null(column)) name else if (!single) name
+    batch[[name]] <- check_batch_vector(batch[[name]], counts, source, call)
+  }
+  batch
+}
+
+# Codes and names of the batches, and which level of each covariate a batch has.
+batch_levels <- function(values, column) {
+  levels <- lapply(values, function(x) sort(unique(x), method = "radix"))
+  codes <- Map(match, values, levels)
+  # The last covariate changes fastest.
+  code <- Reduce(function(all, i) all * length(levels[[i]]) + codes[[i]] - 1, seq_along(codes), 0)
+  present <- sort(unique(code))
+  first <- match(present, code)
+  names <- do.call(paste, c(lapply(values, `[`, first), sep = " / "))
   list(
-    codes = match(batch, names) - 1L,
+    codes = match(code, present) - 1L,
     names = names,
-    values = factor(batch, levels = names),
+    covariates = levels,
+    levels = unlist(lapply(codes, function(x) x[first] - 1L), use.names = FALSE),
+    values = factor(names[match(code, present)], levels = names),
     column = column
   )
 }

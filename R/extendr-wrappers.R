@@ -26,11 +26,15 @@ rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
 
 #' Trains a model and embeds its cells.
 #' @noRd
-rs_fit <- function(counts, gene_names, batch, batch_names, settings, progress) .Call(wrap__rs_fit, counts, gene_names, batch, batch_names, settings, progress)
+rs_fit <- function(counts, gene_names, batch, settings, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, progress)
 
 #' Counts each gene's connections over repeated fits.
 #' @noRd
-rs_score <- function(counts, batch, batch_names, settings, n_repeats, progress) .Call(wrap__rs_score, counts, batch, batch_names, settings, n_repeats, progress)
+rs_score <- function(counts, batch, settings, n_repeats, progress) .Call(wrap__rs_score, counts, batch, settings, n_repeats, progress)
+
+#' Adds new batches to a model, trains what is theirs, and embeds their cells.
+#' @noRd
+rs_map <- function(model, counts, gene_position, batch, batch_names, settings, progress) .Call(wrap__rs_map, model, counts, gene_position, batch, batch_names, settings, progress)
 
 #' Log-probability of counts under the model's distribution; arguments of one length.
 #' @noRd
@@ -42,7 +46,7 @@ rs_embed <- function(model, counts, gene_position, batch, threads) .Call(wrap__r
 
 #' Reconstructs chosen genes of chosen cells.
 #' @noRd
-rs_reconstruct <- function(model, counts, gene_position, cells, genes, batch, decode_batch, library, what, threads) .Call(wrap__rs_reconstruct, model, counts, gene_position, cells, genes, batch, decode_batch, library, what, threads)
+rs_reconstruct <- function(model, counts, gene_position, cells, genes, batch, style, library, what, threads) .Call(wrap__rs_reconstruct, model, counts, gene_position, cells, genes, batch, style, library, what, threads)
 
 #' What a saved model says of itself.
 #' @noRd

@@ -120,6 +120,7 @@ scvae_from_bytes <- function(bytes, info) {
       connections = connections,
       history = history_table(info$history),
       batch_names = info$batch_names,
+      covariates = info$covariates,
       batch = NULL,
       batch_column = NULL,
       settings = info$settings,

@@ -38,8 +38,10 @@
 #' @param x The counts, see below.
 #' @param batch The batch (donor, sample, run) of each cell: NULL for none, a vector or factor with
 #'   one value per cell (if it has names, they are matched with the cells'), or the name of a
-#'   column of the cells' annotation (Seurat meta data, `colData`, `obs`). Batches need at least 3
-#'   cells; below 20 there is a warning.
+#'   column of the cells' annotation (Seurat meta data, `colData`, `obs`). Several covariates:
+#'   names of columns, such as `c("donor", "chemistry")`, a data frame or a list of vectors; the
+#'   batches are then the combinations that occur. Batches need at least 3 cells; below 20 there is
+#'   a warning.
 #' @param ... Arguments that say where the counts are in `x`, see below.
 #' @param min_cells,min_genes Keep genes found in at least `min_cells` cells, then cells with at
 #'   least `min_genes` found genes.
@@ -61,6 +63,7 @@
 #'   `max_epochs`.
 #' @param connections How the sparse connections change, see [connectionControl()].
 #' @param training Details of the training, see [trainingControl()].
+#' @param batches How batches are told from cells, see [batchControl()].
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores within
 #'   the limits set by the environment variable `OMP_THREAD_LIMIT`.
@@ -74,8 +77,8 @@
 #'     fits);
 #'   * `connections`: number of connections, kept genes x batches;
 #'   * `history`: a data frame with one row per epoch;
-#'   * `batch_names`, `batch`, `batch_column`: the batches, each cell's batch, and the column it
-#'     came from;
+#'   * `batch_names`, `batch`, `batch_column`: the batches, each cell's batch, and the columns it
+#'     came from; `covariates`: the levels of each covariate;
 #'   * `n_parameters`: effective parameters, those of existing connections;
 #'   * `epochs`, `best_epoch`, `stopped` (`"completed"`, `"early_stopping"` or `"interrupted"`),
 #'     `seconds`, `settings`, `cell_names`, `call`;
@@ -113,6 +116,7 @@ fitSCVAE <- function(x,
                      n_epochs_kl_warmup = NULL,
                      connections = connectionControl(),
                      training = trainingControl(),
+                     batches = batchControl(),
                      seed = NULL,
                      threads = NULL,
                      device = c("auto", "cpu", "cuda"),
@@ -131,6 +135,7 @@ fit_counts <- function(counts, batch, settings, seed, verbose, call) {
   batch <- resolve_batch(batch, counts, call)
   check_batch_size(batch, call = call)
   batch <- drop_single_batch(batch, verbose)
+  check_masks(settings, batch, call)
   settings$seed <- seed
   if (verbose) {
     cli::cli_inform(
@@ -142,9 +147,7 @@ fit_counts <- function(counts, batch, settings, seed, verbose, call) {
   progress <- new_progress(verbose, "Training ", fit_progress)
   on.exit(progress$done())
   fit <- rust_call(
-    rs_fit(
-      counts$data, counts$gene_names, batch$codes, batch$names, settings, progress$update
-    ),
+    rs_fit(counts$data, counts$gene_names, rust_batch(batch), settings, progress$update),
     call
   )
   progress$done()
@@ -160,15 +163,48 @@ fit_counts <- function(counts, batch, settings, seed, verbose, call) {
   model
 }
 
-# One batch is no batch: there is nothing to correct.
+check_masks <- function(settings, batch, call) {
+  if (settings$batch_masks == "separate" && length(batch$covariates) > 1) {
+    abort_scvae(
+      c(
+        "{.code batchControl(masks = \"separate\")} needs a single covariate, not \
+         {.val {names(batch$covariates)}}.",
+        i = "Use shared masks, or join the covariates to one {.arg batch}."
+      ),
+      "argument",
+      call
+    )
+  }
+}
+
+# One batch is no batch: there is nothing to correct. Of several covariates those are kept that
+# have at least two levels.
 drop_single_batch <- function(batch, verbose) {
-  if (is.null(batch) || length(batch$names) > 1) {
+  if (is.null(batch)) {
+    return(NULL)
+  }
+  if (length(batch$names) == 1) {
+    if (verbose) {
+      cli::cli_inform(c(i = "All cells are of batch {.val {batch$names}}: fitted without batches."))
+    }
+    return(NULL)
+  }
+  constant <- names(batch$covariates)[lengths(batch$covariates) == 1]
+  if (length(constant) == 0) {
     return(batch)
   }
   if (verbose) {
-    cli::cli_inform(c(i = "All cells are of batch {.val {batch$names}}: fitted without batches."))
+    cli::cli_inform(c(i = "{.val {constant}} {?is/are} the same for all cells and not used."))
   }
-  NULL
+  levels <- matrix(batch$levels, length(batch$names))
+  kept <- which(lengths(batch$covariates) > 1)
+  values <- lapply(kept, function(i) batch$covariates[[i]][levels[batch$codes + 1, i] + 1])
+  batch_levels(values, batch$column[kept])
+}
+
+# What Rust needs to know of the batches.
+rust_batch <- function(batch) {
+  as.list(batch[c("codes", "names", "covariates", "levels")])
 }
 
 warn_after_fit <- function(model, fit, batch, call) {
@@ -211,6 +247,7 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
       connections = connections,
       history = history_table(fit$history),
       batch_names = batch$names,
+      covariates = batch$covariates,
       batch = batch$values,
       batch_column = batch$column,
       settings = settings,

@@ -156,7 +156,7 @@ predict.SCVAE <- function(object, newdata,
   }
   reconstruct_cells(
     object, counts, batch, genes, cells, library, type,
-    to = NULL, threads = threads, call = call
+    style = NULL, threads = threads, call = call
   )
 }
 
@@ -240,7 +240,8 @@ model_batch_codes <- function(object, batch, counts, call) {
     return(NULL)
   }
   column <- object$batch_column
-  if (is.null(batch) && !is.null(column) && column %in% c(counts$columns, counts$hidden_columns)) {
+  present <- column %in% c(counts$columns, counts$hidden_columns)
+  if (is.null(batch) && !is.null(column) && all(present)) {
     batch <- column
   }
   if (is.null(batch)) {

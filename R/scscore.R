@@ -61,12 +61,13 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, details = FALS
   batch <- resolve_batch(batch, counts, call)
   check_batch_size(batch, call = call)
   batch <- drop_single_batch(batch, verbose)
+  check_masks(settings, batch, call)
   settings$seed <- seed
   progress <- new_progress(verbose, "Scoring ", score_progress)
   on.exit(progress$done())
   fit <- rust_call(
     rs_score(
-      counts$data, batch$codes, batch$names, settings, n_repeats,
+      counts$data, rust_batch(batch), settings, n_repeats,
       progress$update
     ),
     call

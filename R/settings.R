@@ -16,16 +16,13 @@
 #' @param q_w,v_w A weight is very small when it is below this quantile of all weights and below
 #'   this value.
 #' @param adjust_every Epochs between adjustments; 0: the connections never change.
-#' @param batch_masks With several batches: connections `"shared"` by all, or `"separate"` ones for
-#'   each batch, as in the paper. Separate ones learn nothing from each other and keep the batches
-#'   further apart.
 #' @return A list for the argument `connections` of [fitSCVAE()].
 #' @examples
 #' connectionControl(alpha_init = 0.3)
 #' @export
 connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
                               n_pl = 0.08, n_pw = 0.02, q_w = 0.001, v_w = 1e-5,
-                              adjust_every = 1, batch_masks = c("shared", "separate")) {
+                              adjust_every = 1) {
   call <- rlang::current_env()
   fraction <- function(x, name, open = character()) {
     check_number(x, name, min = 0, max = 1, open = open, call = call)
@@ -39,8 +36,7 @@ connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.
     n_pw = fraction(n_pw, "n_pw"),
     q_w = fraction(q_w, "q_w"),
     v_w = check_number(v_w, "v_w", min = 0, call = call),
-    adjust_every = check_number(adjust_every, "adjust_every", min = 0, whole = TRUE, call = call),
-    batch_masks = check_choice(batch_masks, c("shared", "separate"), "batch_masks", call)
+    adjust_every = check_number(adjust_every, "adjust_every", min = 0, whole = TRUE, call = call)
   )
   if (!(out$alpha_min <= out$alpha_init && out$alpha_init <= out$alpha_max)) {
     abort_scvae(
@@ -58,26 +54,64 @@ connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.
 #' Details of the training
 #'
 #' @param eps,weight_decay The optimiser's (Adam's) constant in the denominator and weight decay.
-#' @param beta The weight of the batch modules: the batch effect that is taken away and put back.
 #' @param depth_range Each cell's counts are multiplied by a factor drawn from `1 - depth_range` to
 #'   `1 + depth_range` before the encoder sees them; 0: never.
-#' @param sampling How mini-batches are drawn: `"replacement"`, as in the paper, or `"shuffle"`,
-#'   every cell once per epoch.
+#' @param sampling How mini-batches are drawn: `"replacement"`, from every batch in proportion to its
+#'   cells; `"balanced"`, the same number from every batch, as in the paper, which draws the cells of
+#'   small batches over and over; or `"shuffle"`, every cell once per epoch.
 #' @return A list for the argument `training` of [fitSCVAE()].
 #' @examples
 #' trainingControl(sampling = "shuffle")
 #' @export
-trainingControl <- function(eps = 0.01, weight_decay = 1e-6, beta = 1, depth_range = 0.02,
-                            sampling = c("replacement", "shuffle")) {
+trainingControl <- function(eps = 0.01, weight_decay = 1e-6, depth_range = 0.02,
+                            sampling = c("replacement", "balanced", "shuffle")) {
   call <- rlang::current_env()
   out <- list(
     eps = check_number(eps, "eps", min = 0, open = "min", call = call),
     weight_decay = check_number(weight_decay, "weight_decay", min = 0, call = call),
-    beta = check_number(beta, "beta", min = 0, call = call),
     depth_range = check_number(depth_range, "depth_range", 0, 1, open = "max", call = call),
-    sampling = check_choice(sampling, c("replacement", "shuffle"), "sampling", call)
+    sampling = check_choice(sampling, c("replacement", "balanced", "shuffle"), "sampling", call)
   )
   structure(out, class = "scvae_training_control")
+}
+
+#' How batches are told from cells
+#'
+#' Each cell passes two modules of its batch: one in the encoder takes the batch effect away, one in
+#' the decoder brings it back (the paper's batchified modules). Beside them, and before any training,
+#' the batches' differences are measured gene by gene: they are taken off what the encoder sees, and
+#' are where the decoder's offsets per gene and batch start from.
+#'
+#' With several covariates (donor, chemistry) there is one module and one set of offsets for each,
+#' and they add up; what the encoder sees is centred by combination.
+#'
+#' @param masks Connections `"shared"` by all batches, or `"separate"` ones for each batch, as in the
+#'   paper. Separate ones learn nothing from each other. Not with several covariates.
+#' @param offsets Measure the batches' differences and use them. FALSE leaves all to the modules, as
+#'   in the paper.
+#' @param means What the differences are measured with: `"matched"`, pairs of cells that are among
+#'   each other's nearest in two batches (Haghverdi et al. 2018), so that a batch may lack kinds of
+#'   cells that others have, or hold them in other numbers; or the means of `"all"` cells, which take
+#'   a difference in composition for one between the batches. Two batches need kinds in common: where
+#'   each has kinds that the other lacks, some of these may be paired with each other.
+#' @param beta The weight of the modules; 1 in the paper. With more, batches mix better, and cell
+#'   types keep apart less well.
+#' @return A list for the argument `batches` of [fitSCVAE()].
+#' @references Haghverdi, Lun, Morgan and Marioni (2018), Nature Biotechnology 36:421-427.
+#' @examples
+#' # As in the paper.
+#' batchControl(masks = "separate", offsets = FALSE, beta = 1)
+#' @export
+batchControl <- function(masks = c("shared", "separate"), offsets = TRUE,
+                         means = c("matched", "all"), beta = 0.2) {
+  call <- rlang::current_env()
+  out <- list(
+    masks = check_choice(masks, c("shared", "separate"), "masks", call),
+    offsets = check_flag(offsets, "offsets", call),
+    means = check_choice(means, c("matched", "all"), "means", call),
+    beta = check_number(beta, "beta", min = 0, call = call)
+  )
+  structure(out, class = "scvae_batch_control")
 }
 
 # The arguments of fitSCVAE() that are settings.
@@ -132,6 +166,7 @@ check_settings <- function(s, call) {
     out,
     check_control(s$connections, "connections", connectionControl, call),
     check_control(s$training, "training", trainingControl, call),
+    batch_settings(check_control(s$batches, "batches", batchControl, call)),
     list(
       threads = check_threads(s$threads, call),
       device = check_choice(s$device, c("auto", "cpu", "cuda"), "device", call)
@@ -140,10 +175,17 @@ check_settings <- function(s, call) {
   out[!vapply(out, is.null, logical(1))]
 }
 
+# By the names that Rust knows them by.
+batch_settings <- function(batches) {
+  own <- names(batches) != "beta"
+  names(batches)[own] <- paste0("batch_", names(batches)[own])
+  batches
+}
+
 # A control object, or a list of its arguments.
 check_control <- function(x, name, constructor, call) {
-  kind <- sprintf("%sControl", sub("s$", "", name))
-  if (inherits(x, c("scvae_connection_control", "scvae_training_control"))) {
+  kind <- sprintf("%sControl", sub("e?s$", "", name))
+  if (inherits(x, paste0("scvae_", c("connection", "training", "batch"), "_control"))) {
     right <- names(constructor())
     if (identical(names(x), right)) {
       return(unclass(x))

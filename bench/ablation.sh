@@ -26,7 +26,7 @@ fit() {
 }
 
 never='connections = connectionControl(adjust_every = 0)'
-separate='connections = connectionControl(batch_masks = "separate")'
+separate='batches = batchControl(masks = "separate")'
 shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
   fit $set - "100 epochs" "max_epochs = 100" 0 1 2

@@ -207,7 +207,7 @@ fn gradients_of_the_dense_layers() {
         let steep = layer.weight.affine(4.0, 0.3).unwrap();
         layer.weight.set(&steep).unwrap();
     }
-    let out = || weigh(&module.forward(&x, &segments).unwrap());
+    let out = || weigh(&module.forward(&x, &segments, &[0, 1]).unwrap());
     check_gradient("batch module input", &x, 1e-2, &out);
     for layer in &module.sub_modules {
         check_gradient("batch module weight", &layer.weight, 1e-2, &out);
@@ -221,7 +221,7 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
     let x = uniform(12, 4).iter().map(|v| v * 5.0).collect::<Vec<f32>>();
     let t = Tensor::from_vec(x.clone(), (4, 3), &Device::Cpu).unwrap();
     let out = module
-        .forward(&t, &[0..1, 1..4])
+        .forward(&t, &[0..1, 1..4], &[0, 1])
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();

@@ -11,7 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::kernels::Workspace;
 use scvae::likelihood::Likelihood;
-use scvae::model::{BatchMasks, EpochRecord, Mode, SavedModel, Settings, Stopped, Vae};
+use scvae::model::{
+    BatchMasks, Design, EpochRecord, Mode, SavedModel, Settings, Start, Stopped, Vae,
+};
 use scvae::results::{embed, reconstruct, repeat_fits, Output, Reconstruction};
 use scvae::sampling::{MiniBatch, Sampling};
 use scvae::training::{check_batch_sizes, train, with_threads, Monitor, Silent, Trained};
@@ -65,13 +67,18 @@ fn settings() -> Settings {
 
 fn fit(view: &CountsView, batch: &[usize], s: &Settings) -> Trained {
     let n_batches = batch.iter().max().unwrap() + 1;
-    with_threads(s.threads, || train(view, batch, n_batches, s, &Silent)).unwrap()
+    with_threads(s.threads, || {
+        train(view, batch, &Design::single(n_batches), s, &Silent)
+    })
+    .unwrap()
 }
 
 fn save(trained: Trained, n_genes: usize) -> SavedModel {
     SavedModel {
         gene_names: (0..n_genes).map(|g| format!("gene{g}")).collect(),
-        batch_names: vec!["a".into(), "b".into()][..trained.model.n_batches].to_vec(),
+        batch_names: vec!["a".into(), "b".into()][..trained.model.n_batches()].to_vec(),
+        covariates: Vec::new(),
+        library: vec![1.0; trained.model.n_batches()],
         model: trained.model,
         history: trained.history,
     }
@@ -97,7 +104,12 @@ fn gradient_of_the_whole_loss() {
             alpha_init: 0.4,
             ..settings()
         };
-        let mut model = Vae::new(&s, 2, vec![-2.6; 14], &Device::Cpu).unwrap();
+        let design = Design::single(2);
+        let mut start = Start::flat(14, &design);
+        for (i, x) in start.centre.iter_mut().enumerate() {
+            *x = 0.1 * (i % 5) as f32 - 0.2;
+        }
+        let mut model = Vae::new(&s, &design, &start, &Device::Cpu).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut mode = Mode::Train {
             dropout_rate: 0.0,
@@ -314,7 +326,7 @@ fn an_interrupted_training_leaves_a_usable_model() {
         let monitor = StopAfter {
             left: AtomicUsize::new(steps),
         };
-        let trained = train(&view, &batch, 2, &settings(), &monitor).unwrap();
+        let trained = train(&view, &batch, &Design::single(2), &settings(), &monitor).unwrap();
         assert_eq!(trained.history.stopped, Stopped::Interrupted);
         assert!(trained.history.epochs.len() < 4);
         let embedding = embed(&trained.model, &view, &batch).unwrap();
@@ -370,7 +382,7 @@ fn reconstruction_and_style_transfer() {
     };
     let trained = fit(&view, &batch, &s);
     let all: Vec<usize> = (0..view.n_genes()).collect();
-    let run = |genes: &[usize], style, library, output| {
+    let run = |genes: &[usize], style: &[(usize, usize)], library, output| {
         let how = Reconstruction {
             genes,
             batch: &batch,
@@ -380,21 +392,21 @@ fn reconstruction_and_style_transfer() {
         };
         reconstruct(&trained.model, &view, &how).unwrap()
     };
-    let scale = run(&all, None, None, Output::Scale);
-    let rate = run(&all, None, None, Output::Rate);
-    let fixed = run(&all, None, Some(1e4), Output::Rate);
-    let dropout = run(&all, None, None, Output::Dropout);
+    let scale = run(&all, &[], None, Output::Scale);
+    let rate = run(&all, &[], None, Output::Rate);
+    let fixed = run(&all, &[], Some(1e4), Output::Rate);
+    let dropout = run(&all, &[], None, Output::Dropout);
     for cell in 0..view.n_cells() {
         assert!((scale.column(cell).sum() - 1.0).abs() < 1e-4);
         assert!((rate.column(cell).sum() / view.library(cell) - 1.0).abs() < 1e-4);
         assert!((fixed.column(cell).sum() / 1e4 - 1.0).abs() < 1e-4);
     }
     assert!(dropout.iter().all(|p| (0.0..=1.0).contains(p)));
-    let few = run(&[7, 3], None, None, Output::Rate);
+    let few = run(&[7, 3], &[], None, Output::Rate);
     assert_eq!(few.row(0), rate.row(7));
     assert_eq!(few.row(1), rate.row(3));
     // In its own batch's style a cell is what it was; in the other's, that batch's genes rise.
-    let as_second = run(&all, Some(1), None, Output::Scale);
+    let as_second = run(&all, &[(0, 1)], None, Output::Scale);
     let mut ratio = (0.0, 0.0);
     for cell in 0..view.n_cells() {
         if batch[cell] == 1 {
@@ -443,7 +455,10 @@ fn repeated_fits_start_apart() {
     let (matrix, _) = simulated(60, 80, 12);
     let view = filter(&matrix, 3, 1).unwrap();
     let batch = vec![0; view.n_cells()];
-    let repeats = repeat_fits(&view, &batch, 1, &settings(), 3, |_| Silent).unwrap();
+    let repeats = repeat_fits(&view, &batch, &Design::single(1), &settings(), 3, |_| {
+        Silent
+    })
+    .unwrap();
     assert_eq!(repeats.connections.dim(), (view.n_genes(), 3));
     let n_init = settings().adjustment_rules().n_init(32) as f64;
     let distinct: HashSet<Vec<u64>> = (0..3)
@@ -464,7 +479,9 @@ fn repeated_fits_start_apart() {
 
 #[test]
 fn a_model_of_nineteen_thousand_genes_is_smaller_than_the_paper_s() {
-    let model = Vae::new(&Settings::default(), 1, vec![0.0; 19_000], &Device::Cpu).unwrap();
+    let design = Design::single(1);
+    let start = Start::flat(19_000, &design);
+    let model = Vae::new(&Settings::default(), &design, &start, &Device::Cpu).unwrap();
     let (g, h, l) = (19_000, 128, 10);
     let dense = |i: usize, o: usize| i * o + o;
     let expected = 3 * 25 * g + h + 3 * 2 * h + dense(h, h) + 2 * dense(h, l) + dense(l, h) + 3 * g;
@@ -573,7 +590,7 @@ proptest! {
                 ..settings()
             };
             let batch = vec![0; view.n_cells()];
-            let trained = train(&view, &batch, 1, &s, &Silent).unwrap();
+            let trained = train(&view, &batch, &Design::single(1), &s, &Silent).unwrap();
             let embedding = embed(&trained.model, &view, &batch).unwrap();
             prop_assert!(embedding.mean.iter().all(|z| z.is_finite()));
         }

@@ -3,7 +3,7 @@
 use extendr_api::prelude::*;
 
 use crate::counts::{CountMatrix, CountsView};
-use crate::model::{History, SavedModel, Settings};
+use crate::model::{Covariate, Design, History, SavedModel, Settings};
 use crate::{Error, Result};
 
 /// An error in the form that the R side understands.
@@ -84,6 +84,81 @@ pub fn batch_codes(batch: &Robj, n_cells: usize) -> Result<Vec<usize>> {
     Ok(codes.iter().map(|&c| c as usize).collect())
 }
 
+/// The batches of a fit, as R describes them.
+pub struct Batches {
+    codes: Robj,
+    pub names: Vec<String>,
+    pub covariates: Vec<Covariate>,
+    pub design: Design,
+}
+
+impl Batches {
+    /// Each cell's batch, from 0; all 0 without batches.
+    pub fn codes(&self, n_cells: usize) -> Result<Vec<usize>> {
+        batch_codes(&self.codes, n_cells)
+    }
+}
+
+/// From a list of the cells' `codes`, the batches' `names`, the `covariates` (a named list of their levels' names) and
+/// `levels`, each batch's level of every covariate, from 0, covariate after covariate. An empty list: no batches.
+pub fn batches(list: &List) -> Result<Batches> {
+    let entry = |name: &str| list.dollar(name).unwrap_or_else(|_| ().into());
+    let covariates: Vec<Covariate> = match entry("covariates").as_list() {
+        None => Vec::new(),
+        Some(covariates) => covariates
+            .iter()
+            .map(|(name, levels)| Covariate {
+                name: name.into(),
+                levels: names(&levels),
+            })
+            .collect(),
+    };
+    let design = if covariates.is_empty() {
+        Design::single(1)
+    } else {
+        let levels = entry("levels");
+        let codes = integers(&levels, "levels")?;
+        let n_batches = codes.len() / covariates.len();
+        let level = |i: usize| usize::try_from(codes[i]).unwrap_or(usize::MAX);
+        let n_covariates = covariates.len();
+        let of_batch = |b| {
+            (0..n_covariates)
+                .map(|c| level(c * n_batches + b))
+                .collect()
+        };
+        let n_levels = covariates.iter().map(|c| c.levels.len()).collect();
+        Design::new(n_levels, (0..n_batches).map(of_batch).collect())?
+    };
+    Ok(Batches {
+        codes: entry("codes"),
+        names: names(&entry("names")),
+        covariates,
+        design,
+    })
+}
+
+/// The covariates as [`batches`] takes them.
+pub fn covariates(saved: &SavedModel) -> Robj {
+    if saved.covariates.is_empty() {
+        return ().into();
+    }
+    let pairs = saved
+        .covariates
+        .iter()
+        .map(|c| (c.name.as_str(), Robj::from(&c.levels)));
+    List::from_pairs(pairs).into()
+}
+
+/// Each batch's level of each covariate, as [`batches`] takes them.
+pub fn levels(saved: &SavedModel) -> Vec<i32> {
+    let design = &saved.model.design;
+    let covariates = 0..design.n_levels().len();
+    covariates
+        .flat_map(|c| design.of_batches(c))
+        .map(|level| level as i32)
+        .collect()
+}
+
 /// A view of all cells, genes placed as the model numbers them (from 1, `NA` where it has none).
 pub fn aligned<'a>(
     matrix: &'a CountMatrix<'a>,
@@ -127,7 +202,20 @@ pub fn names(value: &Robj) -> Vec<String> {
 
 /// Settings from a named list; what is missing or `NULL` takes its default.
 pub fn settings(list: &List) -> Result<Settings> {
-    let mut fields = serde_json::Map::new();
+    settings_from(serde_json::Map::new(), list)
+}
+
+/// Settings of a model, but for what a named list says.
+pub fn settings_over(known: &Settings, list: &List) -> Result<Settings> {
+    let known = serde_json::to_value(known).map_err(|e| Error::Model(e.to_string()))?;
+    let fields = known.as_object().cloned().unwrap_or_default();
+    settings_from(fields, list)
+}
+
+fn settings_from(
+    mut fields: serde_json::Map<String, serde_json::Value>,
+    list: &List,
+) -> Result<Settings> {
     for (name, value) in list.iter() {
         if !value.is_null() {
             fields.insert(name.into(), scalar(name, &value)?);

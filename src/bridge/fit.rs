@@ -6,7 +6,7 @@ use super::convert::{self, to_r, Counts};
 use super::run::{off_thread, FitMonitor};
 use crate::counts::filter;
 use crate::model::{SavedModel, Settings};
-use crate::results::{embed, repeat_fits, Embedding, Repeats};
+use crate::results::{embed, median_library, repeat_fits, Embedding, Repeats};
 use crate::training::{check_batch_sizes, train};
 use crate::Result;
 
@@ -24,20 +24,11 @@ struct Fit {
 pub fn rs_fit(
     counts: Robj,
     gene_names: Robj,
-    batch: Robj,
-    batch_names: Robj,
+    batch: List,
     settings: List,
     progress: Robj,
 ) -> extendr_api::Result<List> {
-    let fit = fit(
-        &counts,
-        &gene_names,
-        &batch,
-        &batch_names,
-        &settings,
-        &progress,
-    )
-    .map_err(to_r)?;
+    let fit = fit(&counts, &gene_names, &batch, &settings, &progress).map_err(to_r)?;
     let history = &fit.saved.history;
     Ok(list!(
         model = Raw::from_bytes(&fit.bytes),
@@ -57,27 +48,25 @@ pub fn rs_fit(
 fn fit(
     counts: &Robj,
     gene_names: &Robj,
-    batch: &Robj,
-    batch_names: &Robj,
+    batch: &List,
     settings: &List,
     progress: &Robj,
 ) -> Result<Fit> {
     let settings = convert::settings(settings)?;
     let gene_names = convert::names(gene_names);
-    let batch_names = convert::names(batch_names);
-    let n_batches = batch_names.len().max(1);
+    let batches = convert::batches(batch)?;
     Counts::from_r(counts)?.with(|matrix| {
-        let codes = convert::batch_codes(batch, matrix.n_cells())?;
+        let codes = batches.codes(matrix.n_cells())?;
         off_thread(settings.threads, progress, |reporter| {
             let view = filter(matrix, settings.min_cells, settings.min_genes)?;
             let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
-            check_batch_sizes(&codes, &batch_names)?;
+            check_batch_sizes(&codes, &batches.names)?;
             let monitor = FitMonitor {
                 reporter,
                 fit: 0,
                 n_fits: 1,
             };
-            let trained = train(&view, &codes, n_batches, &settings, &monitor)?;
+            let trained = train(&view, &codes, &batches.design, &settings, &monitor)?;
             let genes = view.genes();
             let saved = SavedModel {
                 model: trained.model,
@@ -85,7 +74,9 @@ fn fit(
                     .iter()
                     .filter_map(|&g| gene_names.get(g).cloned())
                     .collect(),
-                batch_names: batch_names.clone(),
+                batch_names: batches.names.clone(),
+                covariates: batches.covariates.clone(),
+                library: median_library(&view, &codes, batches.design.n_batches()),
                 history: trained.history,
             };
             Ok(Fit {
@@ -104,22 +95,13 @@ fn fit(
 #[extendr]
 pub fn rs_score(
     counts: Robj,
-    batch: Robj,
-    batch_names: Robj,
+    batch: List,
     settings: List,
     n_repeats: i32,
     progress: Robj,
 ) -> extendr_api::Result<List> {
     let settings = convert::settings(&settings).map_err(to_r)?;
-    let (genes, repeats) = score(
-        &counts,
-        &batch,
-        &batch_names,
-        &settings,
-        n_repeats,
-        &progress,
-    )
-    .map_err(to_r)?;
+    let (genes, repeats) = score(&counts, &batch, &settings, n_repeats, &progress).map_err(to_r)?;
     Ok(list!(
         genes = convert::one_based(&genes),
         connections = convert::matrix(&repeats.connections),
@@ -129,27 +111,25 @@ pub fn rs_score(
 
 fn score(
     counts: &Robj,
-    batch: &Robj,
-    batch_names: &Robj,
+    batch: &List,
     settings: &Settings,
     n_repeats: i32,
     progress: &Robj,
 ) -> Result<(Vec<usize>, Repeats)> {
-    let batch_names = convert::names(batch_names);
-    let n_batches = batch_names.len().max(1);
+    let batches = convert::batches(batch)?;
     let n_fits = n_repeats.max(1) as usize;
     Counts::from_r(counts)?.with(|matrix| {
-        let codes = convert::batch_codes(batch, matrix.n_cells())?;
+        let codes = batches.codes(matrix.n_cells())?;
         off_thread(settings.threads, progress, |reporter| {
             let view = filter(matrix, settings.min_cells, settings.min_genes)?;
             let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
-            check_batch_sizes(&codes, &batch_names)?;
+            check_batch_sizes(&codes, &batches.names)?;
             let monitor = |fit| FitMonitor {
                 reporter,
                 fit,
                 n_fits,
             };
-            let repeats = repeat_fits(&view, &codes, n_batches, settings, n_fits, monitor)?;
+            let repeats = repeat_fits(&view, &codes, &batches.design, settings, n_fits, monitor)?;
             Ok((view.genes(), repeats))
         })
     })

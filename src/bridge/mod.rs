@@ -6,6 +6,7 @@
 mod convert;
 mod files;
 mod fit;
+mod map;
 mod run;
 mod trained;
 
@@ -36,5 +37,6 @@ extendr_module! {
     fn rs_devices;
     use files;
     use fit;
+    use map;
     use trained;
 }

@@ -49,7 +49,7 @@ pub fn rs_reconstruct(
     cells: Robj,
     genes: Robj,
     batch: Robj,
-    decode_batch: Option<i32>,
+    style: Robj,
     library: Option<f64>,
     what: &str,
     threads: i32,
@@ -62,7 +62,12 @@ pub fn rs_reconstruct(
             saved.gene_names.len(),
             "genes",
         )?;
-        let style = decode_batch.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
+        // One code, from 0, per covariate; NA: each cell's own.
+        let style: Vec<(usize, usize)> = convert::integers(&style, "style")?
+            .iter()
+            .enumerate()
+            .filter_map(|(covariate, &level)| Some((covariate, usize::try_from(level).ok()?)))
+            .collect();
         let output = output(what)?;
         Counts::from_r(&counts)?.with(|matrix| {
             let cells = convert::from_one(
@@ -76,7 +81,7 @@ pub fn rs_reconstruct(
             let how = Reconstruction {
                 genes: &genes,
                 batch: &codes,
-                style,
+                style: &style,
                 library,
                 output,
             };
@@ -119,6 +124,9 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         version = SavedModel::version(),
         gene_names = &saved.gene_names,
         batch_names = batch_names,
+        covariates = convert::covariates(&saved),
+        levels = convert::levels(&saved),
+        library = &saved.library,
         settings = settings_list(&saved)?,
         n_parameters = saved.model.n_parameters() as f64,
         px_r = px_r,

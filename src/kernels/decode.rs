@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::blocks::{cut, gene_blocks};
 use super::product::project;
-use super::tiles::{Row, Tiling, TILE};
+use super::tiles::{Row, Tiling};
 use super::types::Wiring;
 
 /// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units.
@@ -60,7 +60,8 @@ impl WithSimd for Block<'_> {
             let hidden = &self.hidden[tile * n_hidden..(tile + 1) * n_hidden];
             let rows = self.out.chunks_exact_mut(self.tiling.n_cells);
             for (gene, out) in self.genes.clone().zip(rows) {
-                let mut row = Row([self.bias[gene]; TILE]);
+                let n_genes = self.wiring.n_genes();
+                let mut row = self.tiling.start(tile, self.bias, n_genes, gene);
                 project(
                     simd,
                     hidden,

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 pub struct Head<'a> {
     /// One weight per slot of the wiring.
     pub weights: &'a [f32],
-    /// One per gene.
+    /// One per gene, or one per gene and batch, a gene's values side by side.
     pub bias: &'a [f32],
 }
 
@@ -53,7 +53,7 @@ pub struct DecodeLossInput<'a> {
 pub struct HeadGradients {
     /// One per slot of the wiring.
     pub weights: Vec<f32>,
-    /// One per gene.
+    /// In the form of the head's bias.
     pub bias: Vec<f32>,
 }
 
@@ -159,10 +159,11 @@ pub fn decode_loss(
 
 impl HeadGradients {
     /// Zeros for a block's genes.
-    pub(super) fn start(&mut self, wiring: &Wiring, genes: &Range<usize>) {
+    pub(super) fn start(&mut self, head: Head, wiring: &Wiring, genes: &Range<usize>) {
         let n_slots = wiring.offsets[genes.end] - wiring.offsets[genes.start];
         refill(&mut self.weights, n_slots as usize, 0.0);
-        refill(&mut self.bias, genes.len(), 0.0);
+        let n_biases = head.bias.len() / wiring.n_genes();
+        refill(&mut self.bias, genes.len() * n_biases, 0.0);
     }
 }
 
@@ -209,8 +210,10 @@ fn check(input: &DecodeLossInput) -> Result<()> {
     let (wiring, counts) = (input.wiring, input.counts);
     let n_cells = input.log_library.len();
     let n_genes = wiring.n_genes();
-    let head_fits =
-        |head: Head| head.weights.len() == wiring.n_slots() && head.bias.len() == n_genes;
+    let head_fits = |head: Head| {
+        head.weights.len() == wiring.n_slots()
+            && [n_genes, n_genes * input.segments.len()].contains(&head.bias.len())
+    };
     let mut end = 0;
     let segments_fit = input.segments.iter().all(|s| {
         let follows = s.start == end && s.end >= end;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::centre;
 use super::decode;
 use super::decode_loss::{decode_loss, DecodeLossInput, Workspace};
 use super::encode;
@@ -37,6 +38,23 @@ pub trait Kernels {
         counts: &GeneMajorCounts,
         input: &Self::Values,
         segments: &[Range<usize>],
+        wiring: &Wiring,
+        d_out: &Self::Values,
+    ) -> Self::Buffer;
+
+    /// First layer, for values that all cells of a batch share: `offsets (M * W)`, batches x hidden units, of `offsets`
+    /// with one value per gene and batch, a gene's values side by side.
+    fn centre_forward(
+        &self,
+        offsets: &Self::Values,
+        wiring: &Wiring,
+        weights: &Self::Values,
+    ) -> Self::Buffer;
+
+    /// Gradient of the weights of [`Kernels::centre_forward`]; `d_out` batches x hidden units.
+    fn centre_backward(
+        &self,
+        offsets: &Self::Values,
         wiring: &Wiring,
         d_out: &Self::Values,
     ) -> Self::Buffer;
@@ -94,6 +112,14 @@ impl Kernels for Cpu {
         d_out: &[f32],
     ) -> Vec<f32> {
         encode::backward(counts, input, segments, wiring, d_out)
+    }
+
+    fn centre_forward(&self, offsets: &[f32], wiring: &Wiring, weights: &[f32]) -> Vec<f32> {
+        centre::forward(offsets, wiring, weights)
+    }
+
+    fn centre_backward(&self, offsets: &[f32], wiring: &Wiring, d_out: &[f32]) -> Vec<f32> {
+        centre::backward(offsets, wiring, d_out)
     }
 
     fn decode(

@@ -86,7 +86,8 @@ impl Pass<'_> {
 
     #[inline(always)]
     fn project<S: Simd>(&self, simd: S, head: Head, tile: usize, gene: usize, out: &mut Row) {
-        *out = Row([head.bias[gene]; TILE]);
+        let n_genes = self.input.wiring.n_genes();
+        *out = self.tiling.start(tile, head.bias, n_genes, gene);
         project(
             simd,
             self.hidden(tile),
@@ -278,12 +279,15 @@ impl WithSimd for SendBack<'_> {
         let SendBack { pass, block } = self;
         let input = pass.input;
         let (n_genes, n_hidden) = (block.genes.len(), input.wiring.n_hidden);
-        block.scale_gradients.start(input.wiring, &block.genes);
-        if input.dropout.is_some() {
-            block.dropout_gradients.start(input.wiring, &block.genes);
-        } else {
-            block.dropout_gradients = HeadGradients::default();
+        let (wiring, genes) = (input.wiring, &block.genes);
+        block.scale_gradients.start(input.scale, wiring, genes);
+        match input.dropout {
+            Some(head) => block.dropout_gradients.start(head, wiring, genes),
+            None => block.dropout_gradients = HeadGradients::default(),
         }
+        let n_biases = |gradients: &HeadGradients| gradients.bias.len() / n_genes;
+        let n_scale = n_biases(&block.scale_gradients);
+        let n_dropout = n_biases(&block.dropout_gradients);
         refill(
             &mut block.d_hidden,
             pass.tiling.n_tiles() * n_hidden,
@@ -306,7 +310,9 @@ impl WithSimd for SendBack<'_> {
                 for i in 0..TILE {
                     d.0[i] -= math::exp_neg_abs(simd, logits[i] + negative_log_sum[i]) * totals[i];
                 }
-                block.scale_gradients.bias[row] += sum(simd, &d);
+                let of_gene = row * n_scale..(row + 1) * n_scale;
+                let d_bias = &mut block.scale_gradients.bias[of_gene];
+                pass.tiling.add_to_bias(simd, tile, &d, d_bias);
                 let scale = HeadRow {
                     weights: input.scale.weights,
                     d,
@@ -314,7 +320,9 @@ impl WithSimd for SendBack<'_> {
                 };
                 if let Some(head) = input.dropout {
                     let d = block.d_dropout[at];
-                    block.dropout_gradients.bias[row] += sum(simd, &d);
+                    let of_gene = row * n_dropout..(row + 1) * n_dropout;
+                    let d_bias = &mut block.dropout_gradients.bias[of_gene];
+                    pass.tiling.add_to_bias(simd, tile, &d, d_bias);
                     let dropout = HeadRow {
                         weights: head.weights,
                         d,

@@ -2,6 +2,7 @@
 //! units, in vector instructions that are chosen at run time.
 
 mod blocks;
+mod centre;
 pub mod closed_form;
 mod decode;
 mod decode_loss;

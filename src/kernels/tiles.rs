@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use pulp::Simd;
+
+use super::product::sum;
+
 /// Cells of a tile: enough for the widest vectors, few enough that the hidden units of a tile stay in the first-level
 /// cache.
 pub(super) const TILE: usize = 128;
@@ -26,6 +30,8 @@ pub(super) struct Run {
 #[derive(Debug, Clone)]
 pub(super) struct Tiling {
     pub(super) n_cells: usize,
+    /// The cells of each batch, side by side and in order.
+    segments: Vec<Range<usize>>,
     /// The runs of each tile; cells are counted within the tile.
     pub(super) runs: Vec<Vec<Run>>,
 }
@@ -56,7 +62,49 @@ impl Tiling {
                 runs
             })
             .collect();
-        Tiling { n_cells, runs }
+        Tiling {
+            n_cells,
+            segments: segments.to_vec(),
+            runs,
+        }
+    }
+
+    /// The cells of each batch that a tile holds, counted within the tile; batches without a cell there are left out.
+    #[inline(always)]
+    pub(super) fn batches(&self, tile: usize) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
+        let cells = self.cells(tile);
+        let segments = self.segments.iter().enumerate();
+        segments.filter_map(move |(batch, segment)| {
+            let (from, to) = (segment.start.max(cells.start), segment.end.min(cells.end));
+            (from < to).then(|| (batch, from - cells.start..to - cells.start))
+        })
+    }
+
+    /// A row that holds a gene's bias, which may differ from batch to batch: `bias` has one value per gene, or one per
+    /// gene and batch, a gene's values side by side.
+    #[inline(always)]
+    pub(super) fn start(&self, tile: usize, bias: &[f32], n_genes: usize, gene: usize) -> Row {
+        if bias.len() == n_genes {
+            return Row([bias[gene]; TILE]);
+        }
+        let n = self.segments.len();
+        let mut row = Row::ZERO;
+        for (batch, cells) in self.batches(tile) {
+            row.0[cells].fill(bias[gene * n + batch]);
+        }
+        row
+    }
+
+    /// Adds a row's values to their bias's: the way back of [`Tiling::start`]. `sums` are those of the gene.
+    #[inline(always)]
+    pub(super) fn add_to_bias<S: Simd>(&self, simd: S, tile: usize, row: &Row, sums: &mut [f32]) {
+        if let [total] = sums {
+            *total += sum(simd, row);
+            return;
+        }
+        for (batch, cells) in self.batches(tile) {
+            sums[batch] += row.0[cells].iter().sum::<f32>();
+        }
     }
 
     pub(super) fn n_tiles(&self) -> usize {

@@ -7,44 +7,51 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 use super::Dense;
 use crate::sampling::Streams;
 
-/// `BM(x) = x + beta * g_b(x)`, `g_b` a fully connected layer with TanhShrink, chosen by each cell's batch.
+/// `BM(x) = x + beta * g_b(x)`, `g_b` a fully connected layer with TanhShrink, chosen by each cell's batch: its level of
+/// the covariate that the module is for.
 #[derive(Debug, Clone)]
 pub struct BatchModule {
-    /// One layer per batch.
+    /// One layer per level.
     pub sub_modules: Vec<Dense>,
     /// Weight of the correction.
     pub beta: f64,
 }
 
 impl BatchModule {
-    /// One sub-module per batch; their streams are `layer`, `layer + 1`, and so on.
+    /// One sub-module per level; their streams are `layer`, `layer + 1`, and so on.
     ///
     /// # Errors
     /// When memory cannot be had.
     pub fn new(
         n_hidden: usize,
-        n_batches: usize,
+        n_levels: usize,
         beta: f64,
         streams: Streams,
         layer: u32,
         device: &Device,
     ) -> CandleResult<Self> {
-        let sub_modules = (0..n_batches)
+        let sub_modules = (0..n_levels)
             .map(|b| Dense::new(n_hidden, n_hidden, streams, layer + b as u32, device))
             .collect::<CandleResult<_>>()?;
         Ok(BatchModule { sub_modules, beta })
     }
 
-    /// Corrects cells x hidden units; `segments` are the rows of each batch, in order and without gaps.
+    /// Corrects cells x hidden units; `segments` are the rows of each batch, in order and without gaps, `levels` the
+    /// sub-module of each.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(&self, x: &Tensor, segments: &[Range<usize>]) -> CandleResult<Tensor> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        segments: &[Range<usize>],
+        levels: &[usize],
+    ) -> CandleResult<Tensor> {
         let mut parts = Vec::with_capacity(segments.len());
-        for (sub_module, rows) in self.sub_modules.iter().zip(segments) {
+        for (rows, &level) in segments.iter().zip(levels) {
             if !rows.is_empty() {
                 let part = x.narrow(0, rows.start, rows.len())?;
-                parts.push(tanh_shrink(&sub_module.forward(&part)?)?);
+                parts.push(tanh_shrink(&self.sub_modules[level].forward(&part)?)?);
             }
         }
         x + (Tensor::cat(&parts, 0)? * self.beta)?

@@ -13,5 +13,5 @@ pub use batch_module::BatchModule;
 pub use dense::Dense;
 pub use mask::ConnectionMask;
 pub use norm::BatchNorm;
-pub use sparse::{sparse_decode, sparse_encode};
+pub use sparse::{sparse_centre, sparse_decode, sparse_encode};
 pub use wiring::{inherit, unwire, wire, StartingWeights};

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{
-    bail, CpuStorage, CustomOp2, Layout, Result as CandleResult, Shape, Tensor, WithDType,
+    bail, CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor,
+    WithDType,
 };
 
 use crate::kernels::{Cpu, Kernels, Wiring};
@@ -32,6 +33,27 @@ pub fn sparse_encode(
     )
 }
 
+/// First layer, for values that all cells of a batch share: `offsets (M * W)`, batches x hidden units.
+///
+/// `offsets` has one value per gene and batch, a gene's values side by side; `weights` one per slot of the wiring.
+///
+/// # Errors
+/// When shapes do not fit, or the device has no kernel.
+pub fn sparse_centre(
+    offsets: &Tensor,
+    wiring: &Arc<Wiring>,
+    weights: &Tensor,
+) -> CandleResult<Tensor> {
+    let (n_genes, _) = offsets.dims2()?;
+    if n_genes != wiring.n_genes() {
+        bail!("offsets of {n_genes} genes do not fit {}", wiring.n_genes());
+    }
+    weights.apply_op1(SparseCentre {
+        offsets: offsets.clone(),
+        wiring: wiring.clone(),
+    })
+}
+
 /// Last layer: genes x cells of `hidden`, cells x hidden units. Without back-propagation: training goes through
 /// [`crate::likelihood::decode_loss`].
 ///
@@ -50,7 +72,9 @@ pub fn sparse_decode(
     let fits = n_hidden == wiring.n_hidden
         && segments.last().map_or(0, |s| s.end) == n_cells
         && weights.elem_count() == wiring.n_slots()
-        && bias.elem_count() == wiring.n_genes();
+        && [1, segments.len()]
+            .map(|n| n * wiring.n_genes())
+            .contains(&bias.elem_count());
     if !fits {
         bail!("{n_cells} cells x {n_hidden} hidden units do not fit the wiring");
     }
@@ -117,6 +141,31 @@ impl CustomOp2 for SparseEncode {
             Some(Tensor::from_vec(d_weights, n, d_out.device())?),
             Some(d_bias),
         ))
+    }
+}
+
+struct SparseCentre {
+    offsets: Tensor,
+    wiring: Arc<Wiring>,
+}
+
+impl CustomOp1 for SparseCentre {
+    fn name(&self) -> &'static str {
+        "sparse-centre"
+    }
+
+    fn cpu_fwd(&self, weights: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
+        let weights = values(weights, layout, self.wiring.n_slots())?;
+        let out = Cpu.centre_forward(&CpuValues::of(&self.offsets)?, &self.wiring, weights);
+        let shape = (self.offsets.dim(1)?, self.wiring.n_hidden).into();
+        Ok((f32::to_cpu_storage_owned(out), shape))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, d_out: &Tensor) -> CandleResult<Option<Tensor>> {
+        let offsets = CpuValues::of(&self.offsets)?;
+        let d_weights = Cpu.centre_backward(&offsets, &self.wiring, &CpuValues::of(d_out)?);
+        let n = d_weights.len();
+        Ok(Some(Tensor::from_vec(d_weights, n, d_out.device())?))
     }
 }
 

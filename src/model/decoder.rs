@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
-use super::{layer_ids, Mode, Settings};
+use super::{layer_ids, Design, Mode, Settings, Start};
 use crate::kernels::Wiring;
 use crate::layers::{sparse_decode, BatchModule, BatchNorm, Dense, StartingWeights};
 use crate::likelihood::{HeadTensors, Likelihood, LossTensors};
 use crate::sampling::Streams;
+use crate::values::CpuValues;
 
 /// One sparsely connected head: a value per gene and cell.
 #[derive(Debug, Clone)]
@@ -17,15 +18,6 @@ pub struct SparseHead {
     pub weights: Var,
     /// One per gene.
     pub bias: Var,
-}
-
-impl SparseHead {
-    fn tensors(&self) -> HeadTensors<'_> {
-        HeadTensors {
-            weights: self.weights.as_tensor(),
-            bias: self.bias.as_tensor(),
-        }
-    }
 }
 
 /// Parameters of the count distribution, genes x cells.
@@ -43,10 +35,12 @@ pub struct Decoder {
     pub fc: Dense,
     /// Follows it.
     pub norm: BatchNorm,
-    /// With several batches: brings the batch effect back.
-    pub batch_module: Option<BatchModule>,
+    /// One per covariate: bring the batch effect back.
+    pub batch_modules: Vec<BatchModule>,
     /// Mirrors the encoder's sparsely connected layer, with weights of its own.
     pub scale: SparseHead,
+    /// What each level of a covariate adds to the scale head's bias, genes x levels; one tensor per covariate.
+    pub offsets: Vec<Var>,
     /// The same for the zero inflation.
     pub dropout: Option<SparseHead>,
     /// Log of `px_r`, one per gene.
@@ -64,19 +58,19 @@ impl Decoder {
         })
     }
 
-    /// Fresh layers. `log_frequency` is each gene's log share of all counts: what the scale head starts from.
+    /// Fresh layers. The scale head's biases start from the genes' shares of the counts.
     ///
     /// # Errors
     /// When memory cannot be had.
     pub fn new(
         s: &Settings,
-        n_batches: usize,
+        design: &Design,
         wiring: &Wiring,
-        log_frequency: Vec<f32>,
+        start: &Start,
         streams: Streams,
         device: &Device,
     ) -> CandleResult<Self> {
-        let n_genes = log_frequency.len();
+        let n_genes = start.log_share.len();
         let [scale, dropout] = Self::starting_weights(streams, wiring);
         let head = |start: StartingWeights, bias: Var| -> CandleResult<SparseHead> {
             Ok(SparseHead {
@@ -84,12 +78,13 @@ impl Decoder {
                 bias,
             })
         };
-        let batch_module = if n_batches > 1 {
-            let id = layer_ids::DECODER_BATCH;
-            let n = s.n_hidden;
-            Some(BatchModule::new(n, n_batches, s.beta, streams, id, device)?)
+        let offsets = if s.batch_offsets {
+            let ratios = start.log_ratios.iter().zip(design.n_levels());
+            ratios
+                .map(|(ratios, &n)| Var::from_vec(ratios.clone(), (n_genes, n), device))
+                .collect::<CandleResult<_>>()?
         } else {
-            None
+            Vec::new()
         };
         let dropout = match s.likelihood {
             Likelihood::Zinb => Some(head(dropout, Var::zeros(n_genes, DType::F32, device)?)?),
@@ -104,8 +99,12 @@ impl Decoder {
                 device,
             )?,
             norm: BatchNorm::new(s.n_hidden, device)?,
-            batch_module,
-            scale: head(scale, Var::from_vec(log_frequency, n_genes, device)?)?,
+            batch_modules: batch_modules(s, design, streams, layer_ids::DECODER_BATCH, device)?,
+            scale: head(
+                scale,
+                Var::from_vec(start.log_share.clone(), n_genes, device)?,
+            )?,
+            offsets,
             dropout,
             log_theta: Var::zeros(n_genes, DType::F32, device)?,
         })
@@ -120,12 +119,13 @@ impl Decoder {
         &mut self,
         z: &Tensor,
         segments: &[Range<usize>],
+        design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
         let x = self.fc.forward(z)?;
         let mut x = mode.normalise(&mut self.norm, &x)?.relu()?;
-        if let Some(module) = &self.batch_module {
-            x = module.forward(&x, segments)?;
+        for (covariate, module) in self.batch_modules.iter().enumerate() {
+            x = module.forward(&x, segments, &design.of_batches(covariate))?;
         }
         Ok(x)
     }
@@ -139,20 +139,106 @@ impl Decoder {
         hidden: &Tensor,
         segments: &[Range<usize>],
         wiring: &Wiring,
+        design: &Design,
     ) -> CandleResult<CountParameters> {
-        let head = |h: &SparseHead| sparse_decode(hidden, segments, wiring, &h.weights, &h.bias);
+        let head = |h: &SparseHead, bias| sparse_decode(hidden, segments, wiring, &h.weights, bias);
+        let dropout = self.dropout.as_ref();
         Ok(CountParameters {
-            scale: head(&self.scale)?,
-            dropout: self.dropout.as_ref().map(head).transpose()?,
+            scale: head(&self.scale, &self.scale_bias(design)?)?,
+            dropout: dropout.map(|d| head(d, &d.bias)).transpose()?,
         })
     }
 
-    /// The parameters that the loss is computed from, besides the last hidden layer.
-    pub fn loss_tensors(&self) -> LossTensors<'_> {
+    /// The scale head's bias: one per gene, or one per gene and batch, a gene's values side by side.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn scale_bias(&self, design: &Design) -> CandleResult<Tensor> {
+        if self.offsets.is_empty() {
+            return Ok(self.scale.bias.as_tensor().clone());
+        }
+        let n_batches = design.n_batches();
+        let bias = CpuValues::of(&self.scale.bias)?;
+        let mut out: Vec<f32> = bias
+            .iter()
+            .flat_map(|&b| std::iter::repeat_n(b, n_batches))
+            .collect();
+        for (covariate, offsets) in self.offsets.iter().enumerate() {
+            let levels = design.of_batches(covariate);
+            let offsets = CpuValues::of(offsets)?;
+            let of_genes = offsets.chunks_exact(design.n_levels()[covariate]);
+            for (out, of_gene) in out.chunks_exact_mut(n_batches).zip(of_genes) {
+                for (out, &level) in out.iter_mut().zip(&levels) {
+                    *out += of_gene[level];
+                }
+            }
+        }
+        let n = out.len();
+        Tensor::from_vec(out, n, self.scale.bias.device())
+    }
+
+    /// Sets the offsets of a covariate's levels from `first` on, a vector of genes for each.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn set_offsets(
+        &mut self,
+        covariate: usize,
+        first: usize,
+        values: &[Vec<f64>],
+    ) -> CandleResult<()> {
+        let offsets = &self.offsets[covariate];
+        offsets.set(&with_columns(offsets, first, values)?)
+    }
+
+    /// The parameters that the loss is computed from, besides the last hidden layer; `scale_bias` is that of
+    /// [`Decoder::scale_bias`].
+    pub fn loss_tensors<'a>(&'a self, scale_bias: &'a Tensor) -> LossTensors<'a> {
         LossTensors {
-            scale: self.scale.tensors(),
-            dropout: self.dropout.as_ref().map(SparseHead::tensors),
+            scale: HeadTensors {
+                weights: self.scale.weights.as_tensor(),
+                bias: scale_bias,
+            },
+            dropout: self.dropout.as_ref().map(|head| HeadTensors {
+                weights: head.weights.as_tensor(),
+                bias: head.bias.as_tensor(),
+            }),
             log_theta: self.log_theta.as_tensor(),
         }
     }
+}
+
+/// One batchified module per covariate.
+pub(super) fn batch_modules(
+    s: &Settings,
+    design: &Design,
+    streams: Streams,
+    mut layer: u32,
+    device: &Device,
+) -> CandleResult<Vec<BatchModule>> {
+    let mut modules = Vec::with_capacity(design.n_levels().len());
+    for &n_levels in design.n_levels() {
+        let n = s.n_hidden;
+        modules.push(BatchModule::new(
+            n, n_levels, s.beta, streams, layer, device,
+        )?);
+        layer += n_levels as u32;
+    }
+    Ok(modules)
+}
+
+/// A genes x batches tensor with other columns from `first` on.
+pub(super) fn with_columns(
+    tensor: &Tensor,
+    first: usize,
+    columns: &[Vec<f64>],
+) -> CandleResult<Tensor> {
+    let (n_genes, n) = tensor.dims2()?;
+    let mut all = tensor.flatten_all()?.to_vec1::<f32>()?;
+    for (column, values) in columns.iter().enumerate() {
+        for (of_gene, &value) in all.chunks_exact_mut(n).zip(values) {
+            of_gene[first + column] = value as f32;
+        }
+    }
+    Tensor::from_vec(all, (n_genes, n), tensor.device())
 }

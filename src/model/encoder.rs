@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result as CandleResult, Tensor, Var};
 
-use super::layer_ids;
-use super::{Mode, Settings};
+use super::decoder::{batch_modules, with_columns};
+use super::{layer_ids, Design, Mode, Settings, Start};
 use crate::kernels::Wiring;
-use crate::layers::{sparse_encode, BatchModule, BatchNorm, Dense, StartingWeights};
+use crate::layers::{sparse_centre, sparse_encode, BatchModule, BatchNorm, Dense, StartingWeights};
 use crate::sampling::{MiniBatch, Streams};
 
 /// Least variance of q(z | x), as in scVI.
@@ -28,12 +28,14 @@ pub struct Encoder {
     pub weights: Var,
     /// One per hidden unit.
     pub bias: Var,
+    /// What the input of each batch's cells is reduced by, genes x batches.
+    pub centre: Option<Tensor>,
     /// Follows the sparsely connected layer.
     pub norm: BatchNorm,
     /// The optional fully connected layer with its normalisation.
     pub fc: Option<(Dense, BatchNorm)>,
-    /// With several batches: makes the hidden units batch-corrected.
-    pub batch_module: Option<BatchModule>,
+    /// One per covariate: make the hidden units batch-corrected.
+    pub batch_modules: Vec<BatchModule>,
     /// Mean of q(z | x).
     pub mean: Dense,
     /// Log variance of q(z | x).
@@ -57,8 +59,9 @@ impl Encoder {
     /// When memory cannot be had.
     pub fn new(
         s: &Settings,
-        n_batches: usize,
+        design: &Design,
         weights: Vec<f32>,
+        start: &Start,
         streams: Streams,
         device: &Device,
     ) -> CandleResult<Self> {
@@ -70,22 +73,51 @@ impl Encoder {
         } else {
             None
         };
-        let batch_module = if n_batches > 1 {
-            let id = layer_ids::ENCODER_BATCH;
-            Some(BatchModule::new(h, n_batches, s.beta, streams, id, device)?)
-        } else {
-            None
-        };
         let n_slots = weights.len();
         Ok(Encoder {
             weights: Var::from_vec(weights, n_slots, device)?,
             bias: Var::zeros(h, candle_core::DType::F32, device)?,
+            centre: if s.batch_offsets && design.n_batches() > 1 {
+                let shape = (start.log_share.len(), design.n_batches());
+                Some(Tensor::from_vec(start.centre.clone(), shape, device)?)
+            } else {
+                None
+            },
             norm: BatchNorm::new(h, device)?,
             fc,
-            batch_module,
+            batch_modules: batch_modules(s, design, streams, layer_ids::ENCODER_BATCH, device)?,
             mean: dense(h, l, layer_ids::LATENT_MEAN)?,
             log_variance: dense(h, l, layer_ids::LATENT_VARIANCE)?,
         })
+    }
+
+    /// Sets what the input of batches from `first` on is reduced by, a vector of genes for each.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn set_centre(&mut self, first: usize, values: &[Vec<f64>]) -> CandleResult<()> {
+        if let Some(centre) = &mut self.centre {
+            *centre = with_columns(centre, first, values)?;
+        }
+        Ok(())
+    }
+
+    /// The sparsely connected layer alone, before its normalisation.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn first_layer(&self, minibatch: &MiniBatch, wiring: &Arc<Wiring>) -> CandleResult<Tensor> {
+        let x = sparse_encode(minibatch, wiring, &self.weights, &self.bias)?;
+        let Some(centre) = &self.centre else {
+            return Ok(x);
+        };
+        let centre = sparse_centre(centre, wiring, &self.weights)?;
+        let batches = minibatch.segments.iter().enumerate();
+        let codes: Vec<u32> = batches
+            .flat_map(|(batch, rows)| std::iter::repeat_n(batch as u32, rows.len()))
+            .collect();
+        let codes = Tensor::from_vec(codes, minibatch.n_cells(), x.device())?;
+        x - centre.index_select(&codes, 0)?
     }
 
     /// q(z | x) of a mini-batch's cells.
@@ -96,15 +128,19 @@ impl Encoder {
         &mut self,
         minibatch: &MiniBatch,
         wiring: &Arc<Wiring>,
+        design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Posterior> {
-        let x = sparse_encode(minibatch, wiring, &self.weights, &self.bias)?;
-        let mut x = mode.dropout(&mode.normalise(&mut self.norm, &x)?.relu()?)?;
+        let x = self.first_layer(minibatch, wiring)?;
+        let segments = &minibatch.segments;
+        let x = mode.normalise(&mut self.norm, &x)?;
+        let mut x = mode.dropout(&x.relu()?)?;
         if let Some((layer, norm)) = &mut self.fc {
-            x = mode.dropout(&mode.normalise(norm, &layer.forward(&x)?)?.relu()?)?;
+            x = mode.normalise(norm, &layer.forward(&x)?)?;
+            x = mode.dropout(&x.relu()?)?;
         }
-        if let Some(module) = &self.batch_module {
-            x = module.forward(&x, &minibatch.segments)?;
+        for (covariate, module) in self.batch_modules.iter().enumerate() {
+            x = module.forward(&x, segments, &design.of_batches(covariate))?;
         }
         Ok(Posterior {
             mean: self.mean.forward(&x)?,

@@ -3,7 +3,11 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Result as CandleResult, Tensor, Var};
 
-use super::vae::{DROPOUT_BIAS, DROPOUT_WEIGHTS, LOG_THETA, SCALE_BIAS, SCALE_WEIGHTS};
+use super::vae::{
+    offsets_name, DROPOUT_BIAS, DROPOUT_WEIGHTS, LOG_THETA, SCALE_BIAS, SCALE_OFFSETS,
+    SCALE_WEIGHTS,
+};
+use super::Design;
 use crate::kernels::{DecodeLossGradients, Workspace};
 use crate::values::CpuValues;
 
@@ -13,6 +17,8 @@ pub struct Loss {
     pub reconstruction: Tensor,
     /// KL divergence, mean over cells; a scalar.
     pub kl: Tensor,
+    /// The batches it was computed for.
+    pub(super) design: Design,
 }
 
 /// Gradients of `reconstruction + kl_weight * kl` with respect to the model's parameters.
@@ -20,6 +26,42 @@ pub struct Gradients<'a> {
     propagated: GradStore,
     /// The decoder's last layer, whose gradients are found together with the loss.
     last_layer: &'a DecodeLossGradients,
+    /// Of the scale head's bias and of what the covariates' levels add to it.
+    bias: ScaleBias,
+}
+
+/// Gradients of the scale head's bias, put together from those of each batch.
+struct ScaleBias {
+    shared: Vec<f32>,
+    offsets: Vec<Vec<f32>>,
+}
+
+impl ScaleBias {
+    /// `of_batches` has one value per gene and batch, a gene's values side by side.
+    fn of(of_batches: &[f32], n_genes: usize, design: &Design) -> Self {
+        let n_batches = of_batches.len() / n_genes.max(1);
+        if n_batches <= 1 {
+            return ScaleBias {
+                shared: of_batches.to_vec(),
+                offsets: Vec::new(),
+            };
+        }
+        let of_genes = || of_batches.chunks_exact(n_batches);
+        let offsets = design.n_levels().iter().enumerate().map(|(covariate, &n)| {
+            let levels = design.of_batches(covariate);
+            let mut sums = vec![0.0; n_genes * n];
+            for (sums, of_gene) in sums.chunks_exact_mut(n).zip(of_genes()) {
+                for (&level, d) in levels.iter().zip(of_gene) {
+                    sums[level] += d;
+                }
+            }
+            sums
+        });
+        ScaleBias {
+            shared: of_genes().map(|of_gene| of_gene.iter().sum()).collect(),
+            offsets: offsets.collect(),
+        }
+    }
 }
 
 impl Loss {
@@ -40,9 +82,12 @@ impl Loss {
         kl_weight: f64,
         workspace: &'a Workspace,
     ) -> CandleResult<Gradients<'a>> {
+        let last_layer = &workspace.gradients;
+        let n_genes = last_layer.log_theta.len();
         Ok(Gradients {
+            bias: ScaleBias::of(&last_layer.scale.bias, n_genes, &self.design),
             propagated: self.total(kl_weight)?.backward()?,
-            last_layer: &workspace.gradients,
+            last_layer,
         })
     }
 }
@@ -52,10 +97,17 @@ impl Gradients<'_> {
     pub(crate) fn of(&self, name: &str, var: &Var) -> CandleResult<Option<CpuValues<'_>>> {
         let known = match name {
             SCALE_WEIGHTS => &self.last_layer.scale.weights,
-            SCALE_BIAS => &self.last_layer.scale.bias,
+            SCALE_BIAS => &self.bias.shared,
             DROPOUT_WEIGHTS => &self.last_layer.dropout.weights,
             DROPOUT_BIAS => &self.last_layer.dropout.bias,
             LOG_THETA => &self.last_layer.log_theta,
+            _ if name.starts_with(SCALE_OFFSETS) => {
+                let mut named = self.bias.offsets.iter().enumerate();
+                match named.find(|(covariate, _)| name == offsets_name(*covariate)) {
+                    Some((_, offsets)) => offsets,
+                    None => return Ok(None),
+                }
+            }
             _ => return self.propagated.get(var).map(CpuValues::of).transpose(),
         };
         Ok(Some(CpuValues::Slice(known)))

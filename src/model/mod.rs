@@ -1,24 +1,32 @@
 //! The model: encoder, decoder, the two joined, its settings and its saved form.
 
+mod anchors;
 mod decoder;
+mod design;
 mod encoder;
+mod extend;
 mod gradients;
 mod history;
+mod matching;
 mod mode;
 mod saved;
 mod settings;
+mod start;
 mod vae;
 
+pub use anchors::Anchors;
 pub use decoder::{CountParameters, Decoder, SparseHead};
+pub use design::Design;
 pub use encoder::{Encoder, Posterior};
 pub use gradients::{Gradients, Loss};
 pub use history::{EpochRecord, History, Stopped};
 pub use mode::Mode;
-pub use saved::SavedModel;
-pub use settings::{BatchMasks, Settings};
+pub use saved::{Covariate, SavedModel};
+pub use settings::{BatchMasks, BatchMeans, Settings};
+pub use start::Start;
 pub use vae::{Rewired, Vae};
 
-/// Streams of starting weights, one per layer. Modules with one layer per batch count on from theirs.
+/// Streams of starting weights, one per layer. Modules with one layer per level of a covariate count on from theirs.
 mod layer_ids {
     pub const ENCODER_SPARSE: u32 = 1;
     pub const ENCODER_FC: u32 = 2;

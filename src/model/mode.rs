@@ -17,13 +17,18 @@ pub enum Mode<'a> {
     },
     /// Running statistics, nothing random.
     Evaluate,
+    /// The same, for training that leaves the statistics as they are: gradients are wanted.
+    Frozen,
 }
 
 impl Mode<'_> {
+    pub(super) fn wants_gradients(&self) -> bool {
+        !matches!(self, Mode::Evaluate)
+    }
     pub(super) fn normalise(&self, norm: &mut BatchNorm, x: &Tensor) -> CandleResult<Tensor> {
         match self {
             Mode::Train { .. } => norm.train(x),
-            Mode::Evaluate => norm.apply(x),
+            Mode::Evaluate | Mode::Frozen => norm.apply(x),
         }
     }
 

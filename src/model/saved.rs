@@ -9,12 +9,12 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::history::N_COLUMNS;
-use super::{EpochRecord, History, Settings, Stopped, Vae};
+use super::{Design, EpochRecord, History, Settings, Start, Stopped, Vae};
 use crate::layers::{unwire, wire, ConnectionMask};
 use crate::{Error, Result};
 
 /// Version of the form. Raised when an older reader could not read a newer file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Key of the JSON header in the file.
 const HEADER: &str = "scvae";
 /// Name of the tensor that holds the history, epochs x columns.
@@ -29,8 +29,21 @@ pub struct SavedModel {
     pub gene_names: Vec<String>,
     /// Batches, in the model's order; empty when it was trained without.
     pub batch_names: Vec<String>,
+    /// Names of the covariates and of their levels, in the order of the model's design.
+    pub covariates: Vec<Covariate>,
+    /// Median of the cells' total counts in each batch.
+    pub library: Vec<f64>,
     /// How it was trained.
     pub history: History,
+}
+
+/// A covariate by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covariate {
+    /// Its name.
+    pub name: String,
+    /// Names of its levels.
+    pub levels: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,9 +51,11 @@ struct Header {
     format: u32,
     version: String,
     settings: Settings,
-    n_batches: usize,
+    design: Design,
     gene_names: Vec<String>,
     batch_names: Vec<String>,
+    covariates: Vec<Covariate>,
+    library: Vec<f64>,
     stopped: Stopped,
     best_epoch: Option<usize>,
 }
@@ -55,9 +70,11 @@ impl SavedModel {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             settings: self.model.settings.clone(),
-            n_batches: self.model.n_batches,
+            design: self.model.design.clone(),
             gene_names: self.gene_names.clone(),
             batch_names: self.batch_names.clone(),
+            covariates: self.covariates.clone(),
+            library: self.library.clone(),
             stopped: self.history.stopped,
             best_epoch: self.history.best_epoch,
         };
@@ -125,7 +142,7 @@ impl SavedModel {
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let n_genes = header.gene_names.len();
         let n_hidden = header.settings.n_hidden;
-        let n_masks = (0..header.n_batches)
+        let n_masks = (0..header.design.n_batches())
             .take_while(|&b| file.tensor(&units_name(b)).is_ok())
             .count();
         if n_masks == 0 || n_genes == 0 {
@@ -148,17 +165,16 @@ impl SavedModel {
                 tensors.insert(name.to_string(), tensor);
             }
         }
-        let mut model = Vae::new(
-            &header.settings,
-            header.n_batches,
-            vec![0.0; n_genes],
-            &Device::Cpu,
-        )?;
+        let design = &header.design;
+        let start = Start::flat(n_genes, design);
+        let mut model = Vae::new(&header.settings, design, &start, &Device::Cpu)?;
         model.restore(Arc::new(wire(&masks)), &tensors)?;
         Ok(SavedModel {
             model,
             gene_names: header.gene_names,
             batch_names: header.batch_names,
+            covariates: header.covariates,
+            library: header.library,
             history: History {
                 epochs: read_history(&file)?,
                 stopped: header.stopped,
@@ -171,7 +187,7 @@ impl SavedModel {
     pub fn connections(&self) -> Vec<Vec<usize>> {
         let masks = unwire(&self.model.wiring);
         let of_mask = |m: &ConnectionMask| (0..m.n_genes()).map(|g| m.n_of_gene(g)).collect();
-        (0..self.model.n_batches)
+        (0..self.model.n_batches())
             .map(|b| of_mask(&masks[b.min(masks.len() - 1)]))
             .collect()
     }

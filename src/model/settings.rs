@@ -26,6 +26,17 @@ pub enum BatchMasks {
     Separate,
 }
 
+/// From which cells the differences between batches are taken before training starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchMeans {
+    /// Pairs of cells that are among each other's nearest in two batches: right also where batches hold other kinds of
+    /// cells.
+    Matched,
+    /// All cells: a difference in composition counts as one between batches.
+    All,
+}
+
 /// Settings of the model and of its training. Absent values take the defaults below.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,8 +75,14 @@ pub struct Settings {
     pub adjust_every: usize,
     /// Masks per batch or one for all.
     pub batch_masks: BatchMasks,
+    /// Whether the scale head has offsets per gene and level of a covariate, and the encoder's input is centred by batch.
+    pub batch_offsets: bool,
+    /// What these start from.
+    pub batch_means: BatchMeans,
     /// Weight of the batchified modules' correction.
     pub beta: f64,
+    pub mask_pooling: f64,
+    pub consensus_every: usize,
     /// Depth factors are uniform in `1 - depth_range ..= 1 + depth_range`.
     pub depth_range: f64,
     /// How cells are drawn.
@@ -122,7 +139,11 @@ impl Default for Settings {
             v_w: rules.v_w,
             adjust_every: 1,
             batch_masks: BatchMasks::Shared,
-            beta: 1.0,
+            batch_offsets: true,
+            batch_means: BatchMeans::Matched,
+            beta: 0.2,
+            mask_pooling: 0.0,
+            consensus_every: 0,
             depth_range: 0.02,
             sampling: Sampling::Replacement,
             max_epochs: None,

@@ -8,7 +8,7 @@ use candle_core::{Device, Result as CandleResult, Tensor, Var};
 
 use super::decoder::CountParameters;
 use super::encoder::Posterior;
-use super::{BatchMasks, Decoder, Encoder, Loss, Mode, Settings};
+use super::{Anchors, BatchMasks, Decoder, Design, Encoder, Loss, Mode, Settings, Start};
 use crate::kernels::{Wiring, Workspace};
 use crate::layers::{inherit, unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense};
 use crate::likelihood::{decode_loss, Target};
@@ -20,14 +20,16 @@ use crate::{Error, Result};
 pub struct Vae {
     /// Its settings.
     pub settings: Settings,
-    /// Number of batches; one when there are none.
-    pub n_batches: usize,
+    /// The covariates and the batches they make.
+    pub design: Design,
     /// Connections of the encoder's first layer and, mirrored, of the decoder's last.
     pub wiring: Arc<Wiring>,
     /// q(z | x).
     pub encoder: Encoder,
     /// p(x | z).
     pub decoder: Decoder,
+    /// What it remembers of its cells.
+    pub anchors: Anchors,
 }
 
 /// How the weights of a sparsely connected layer moved when its connections changed.
@@ -39,34 +41,35 @@ pub struct Rewired {
 }
 
 impl Vae {
-    /// A model with fresh weights and random connections. `log_frequency`: each gene's log share of all counts.
+    /// A model with fresh weights and random connections; `start` says what the counts look like.
     ///
     /// # Errors
     /// When memory cannot be had.
     pub fn new(
         settings: &Settings,
-        n_batches: usize,
-        log_frequency: Vec<f32>,
+        design: &Design,
+        start: &Start,
         device: &Device,
     ) -> Result<Self> {
         let streams = Streams::new(settings.seed);
         let mask = ConnectionMask::random(
-            log_frequency.len(),
+            start.log_share.len(),
             settings.n_hidden,
             settings.adjustment_rules().n_init(settings.n_hidden),
             &mut streams.stream(Purpose::Connections, 0),
         );
         let n_masks = match settings.batch_masks {
-            BatchMasks::Separate => n_batches,
+            BatchMasks::Separate => design.n_batches(),
             BatchMasks::Shared => 1,
         };
         let wiring = wire(&vec![mask; n_masks]);
         let weights = Encoder::starting_weights(streams, &wiring).all(&wiring);
         Ok(Vae {
-            encoder: Encoder::new(settings, n_batches, weights, streams, device)?,
-            decoder: Decoder::new(settings, n_batches, &wiring, log_frequency, streams, device)?,
+            encoder: Encoder::new(settings, design, weights, start, streams, device)?,
+            decoder: Decoder::new(settings, design, &wiring, start, streams, device)?,
+            anchors: Anchors::none(start.log_share.len(), device)?,
             settings: settings.clone(),
-            n_batches,
+            design: design.clone(),
             wiring: Arc::new(wiring),
         })
     }
@@ -74,6 +77,11 @@ impl Vae {
     /// Number of genes.
     pub fn n_genes(&self) -> usize {
         self.wiring.n_genes()
+    }
+
+    /// Number of batches; one when there are none.
+    pub fn n_batches(&self) -> usize {
+        self.design.n_batches()
     }
 
     /// The masks, one per batch or one for all.
@@ -86,10 +94,11 @@ impl Vae {
     /// # Errors
     /// When shapes do not fit.
     pub fn encode(&mut self, minibatch: &MiniBatch, mode: &mut Mode) -> CandleResult<Posterior> {
-        self.encoder.forward(minibatch, &self.wiring, mode)
+        self.encoder
+            .forward(minibatch, &self.wiring, &self.design, mode)
     }
 
-    /// Parameters of the counts, given latent values.
+    /// Parameters of the counts, given latent values; `design` says what style each segment's batch has.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -97,11 +106,12 @@ impl Vae {
         &mut self,
         z: &Tensor,
         segments: &[Range<usize>],
+        design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<CountParameters> {
-        let hidden = self.decoder.hidden(z, segments, mode)?;
+        let hidden = self.decoder.hidden(z, segments, design, mode)?;
         self.decoder
-            .count_parameters(&hidden, segments, &self.wiring)
+            .count_parameters(&hidden, segments, &self.wiring, design)
     }
 
     /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z. In training the workspace
@@ -116,26 +126,29 @@ impl Vae {
         mode: &mut Mode,
         workspace: &mut Workspace,
     ) -> Result<Loss> {
-        let in_training = matches!(mode, Mode::Train { .. });
+        let gradients = mode.wants_gradients();
         let posterior = self.encode(minibatch, mode)?;
         let z = posterior.draw(noise)?;
-        let hidden = self.decoder.hidden(&z, &minibatch.segments, mode)?;
+        let decoder = &mut self.decoder;
+        let hidden = decoder.hidden(&z, &minibatch.segments, &self.design, mode)?;
         let target = Target {
             counts: &minibatch.counts,
             log_library: &minibatch.log_library,
             segments: &minibatch.segments,
         };
-        let parameters = self.decoder.loss_tensors();
+        let bias = self.decoder.scale_bias(&self.design)?;
+        let parameters = self.decoder.loss_tensors(&bias);
         Ok(Loss {
             reconstruction: decode_loss(
                 &hidden,
                 parameters,
                 &self.wiring,
                 target,
-                in_training,
+                gradients,
                 workspace,
             )?,
             kl: posterior.kl()?.mean(0)?,
+            design: self.design.clone(),
         })
     }
 
@@ -225,6 +238,9 @@ impl Vae {
             let expected = match &part {
                 _ if SPARSE_WEIGHTS.contains(&name.as_str()) => vec![n_slots],
                 Part::Parameter(var) => var.dims().to_vec(),
+                Part::Statistic(old) if name.starts_with("anchors.") => {
+                    vec![new.dims().first().copied().unwrap_or(0), old.dim(1)?]
+                }
                 Part::Statistic(old) => old.dims().to_vec(),
             };
             if new.dims() != expected {
@@ -247,34 +263,50 @@ impl Vae {
         let mut list = PartList(Vec::new());
         list.parameter(ENCODER_WEIGHTS, &mut e.weights);
         list.parameter("encoder.sparse.bias", &mut e.bias);
+        if let Some(centre) = &mut e.centre {
+            list.statistic(CENTRE, centre);
+        }
         list.norm("encoder.norm", &mut e.norm);
         if let Some((layer, norm)) = &mut e.fc {
             list.dense("encoder.fc", layer);
             list.norm("encoder.fc.norm", norm);
         }
-        list.module("encoder.batch", &mut e.batch_module);
+        list.modules("encoder.batch", &mut e.batch_modules);
         list.dense("encoder.mean", &mut e.mean);
         list.dense("encoder.log_variance", &mut e.log_variance);
         list.dense("decoder.fc", &mut d.fc);
         list.norm("decoder.norm", &mut d.norm);
-        list.module("decoder.batch", &mut d.batch_module);
+        list.modules("decoder.batch", &mut d.batch_modules);
         list.parameter(SCALE_WEIGHTS, &mut d.scale.weights);
         list.parameter(SCALE_BIAS, &mut d.scale.bias);
+        for (covariate, offsets) in d.offsets.iter_mut().enumerate() {
+            list.parameter(offsets_name(covariate), offsets);
+        }
         if let Some(head) = &mut d.dropout {
             list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
             list.parameter(DROPOUT_BIAS, &mut head.bias);
         }
         list.parameter(LOG_THETA, &mut d.log_theta);
+        list.statistic("anchors.profiles", &mut self.anchors.profiles);
+        list.statistic("anchors.inputs", &mut self.anchors.inputs);
         list.0
     }
 }
 
 const ENCODER_WEIGHTS: &str = "encoder.sparse.weights";
+pub(super) const CENTRE: &str = "encoder.centre";
 pub(super) const SCALE_WEIGHTS: &str = "decoder.scale.weights";
 pub(super) const SCALE_BIAS: &str = "decoder.scale.bias";
 pub(super) const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
 pub(super) const DROPOUT_BIAS: &str = "decoder.dropout.bias";
 pub(super) const LOG_THETA: &str = "decoder.log_theta";
+pub(super) const SCALE_OFFSETS: &str = "decoder.scale.offsets";
+
+/// The name of a covariate's offsets of the scale head.
+pub(super) fn offsets_name(covariate: usize) -> String {
+    format!("{SCALE_OFFSETS}.{covariate}")
+}
+
 /// Parameters whose length follows the connections.
 const SPARSE_WEIGHTS: [&str; 3] = [ENCODER_WEIGHTS, SCALE_WEIGHTS, DROPOUT_WEIGHTS];
 
@@ -291,6 +323,10 @@ impl<'a> PartList<'a> {
         self.0.push((name.into(), Part::Parameter(var)));
     }
 
+    fn statistic(&mut self, name: impl Into<String>, tensor: &'a mut Tensor) {
+        self.0.push((name.into(), Part::Statistic(tensor)));
+    }
+
     fn dense(&mut self, name: &str, layer: &'a mut Dense) {
         self.parameter(format!("{name}.weight"), &mut layer.weight);
         self.parameter(format!("{name}.bias"), &mut layer.bias);
@@ -303,18 +339,15 @@ impl<'a> PartList<'a> {
             ("running_mean", &mut norm.running_mean),
             ("running_var", &mut norm.running_var),
         ] {
-            self.0
-                .push((format!("{name}.{statistic}"), Part::Statistic(tensor)));
+            self.statistic(format!("{name}.{statistic}"), tensor);
         }
     }
 
-    fn module(&mut self, name: &str, module: &'a mut Option<BatchModule>) {
-        for (b, layer) in module
-            .iter_mut()
-            .flat_map(|m| m.sub_modules.iter_mut())
-            .enumerate()
-        {
-            self.dense(&format!("{name}.{b}"), layer);
+    fn modules(&mut self, name: &str, modules: &'a mut [BatchModule]) {
+        for (covariate, module) in modules.iter_mut().enumerate() {
+            for (level, layer) in module.sub_modules.iter_mut().enumerate() {
+                self.dense(&format!("{name}.{covariate}.{level}"), layer);
+            }
         }
     }
 }

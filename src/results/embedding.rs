@@ -29,7 +29,7 @@ pub fn embed(model: &Vae, view: &CountsView, batch: &[usize]) -> Result<Embeddin
         sd: Array2::zeros(shape),
     };
     let cells: Vec<usize> = (0..view.n_cells()).collect();
-    for (groups, order) in chunks(&cells, batch, model.n_batches, CHUNK) {
+    for (groups, order) in chunks(&cells, batch, model.n_batches(), CHUNK) {
         let minibatch = MiniBatch::gather(view, &groups, None);
         let posterior = model.encode(&minibatch, &mut Mode::Evaluate)?;
         let mean = posterior.mean.to_vec2::<f32>()?;
@@ -52,12 +52,29 @@ pub(super) fn check_fit(model: &Vae, view: &CountsView, batch: &[usize]) -> Resu
             view.n_genes()
         )));
     }
-    if batch.len() != view.n_cells() || batch.iter().any(|&b| b >= model.n_batches) {
+    if batch.len() != view.n_cells() || batch.iter().any(|&b| b >= model.n_batches()) {
         return Err(Error::Argument(format!(
             "a batch code below {} is needed for each of the {} cells",
-            model.n_batches,
+            model.n_batches(),
             view.n_cells()
         )));
     }
     Ok(())
+}
+
+/// The median of the cells' total counts in each batch; 0 for a batch without a cell.
+pub fn median_library(view: &CountsView, batch: &[usize], n_batches: usize) -> Vec<f64> {
+    let mut libraries = vec![Vec::new(); n_batches];
+    for (cell, &b) in batch.iter().enumerate() {
+        libraries[b].push(view.library(cell));
+    }
+    let medians = libraries.into_iter().map(|mut of_batch| {
+        of_batch.sort_by(f64::total_cmp);
+        let n = of_batch.len();
+        match n {
+            0 => 0.0,
+            _ => (of_batch[(n - 1) / 2] + of_batch[n / 2]) / 2.0,
+        }
+    });
+    medians.collect()
 }

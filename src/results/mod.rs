@@ -1,10 +1,12 @@
 //! What comes out of a trained model.
 
 mod embedding;
+mod mapping;
 mod reconstruction;
 mod score;
 
-pub use embedding::{embed, Embedding};
+pub use embedding::{embed, median_library, Embedding};
+pub use mapping::map_batches;
 pub use reconstruction::{reconstruct, Output, Reconstruction};
 pub use score::{mean_connections, repeat_fits, Repeats};
 

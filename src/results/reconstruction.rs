@@ -1,6 +1,7 @@
 //! Latent space -> expression: denoised counts, in a cell's own batch style or in another batch's.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
+use std::ops::Range;
 
 use ndarray::Array2;
 
@@ -8,7 +9,7 @@ use super::embedding::check_fit;
 use super::CHUNK;
 use crate::counts::CountsView;
 use crate::likelihood::px_scale;
-use crate::model::{Mode, Vae};
+use crate::model::{Design, Mode, Vae};
 use crate::sampling::{chunks, MiniBatch};
 use crate::{Error, Result};
 
@@ -30,8 +31,9 @@ pub struct Reconstruction<'a> {
     pub genes: &'a [usize],
     /// Each cell's own batch: what its encoder pass removes.
     pub batch: &'a [usize],
-    /// The batch whose style all cells get (the paper's mode 2); `None` = each its own (mode 1).
-    pub style: Option<usize>,
+    /// Covariates and the level whose style all cells get (the paper's mode 2); for the other covariates, and if there are
+    /// none, each cell keeps its own (mode 1).
+    pub style: &'a [(usize, usize)],
     /// Library size for all cells; `None` = each cell's own total count.
     pub library: Option<f64>,
     /// What to return.
@@ -48,26 +50,11 @@ pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Resu
     let mut model = model.clone();
     let mut out = Array2::zeros((how.genes.len(), view.n_cells()));
     let cells: Vec<usize> = (0..view.n_cells()).collect();
-    for (groups, order) in chunks(&cells, how.batch, model.n_batches, CHUNK) {
+    for (groups, order) in chunks(&cells, how.batch, model.n_batches(), CHUNK) {
         let minibatch = MiniBatch::gather(view, &groups, None);
         let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
-        let segments = match how.style {
-            None => minibatch.segments.clone(),
-            Some(style) => Arc::new(
-                (0..model.n_batches)
-                    .map(|b| {
-                        if b < style {
-                            0..0
-                        } else if b == style {
-                            0..order.len()
-                        } else {
-                            order.len()..order.len()
-                        }
-                    })
-                    .collect(),
-            ),
-        };
-        let px = model.decode(&z, &segments, &mut Mode::Evaluate)?;
+        let (segments, design) = styled(&model, &minibatch.segments, how.style);
+        let px = model.decode(&z, &segments, &design, &mut Mode::Evaluate)?;
         let values = match (how.output, px.dropout) {
             (Output::Dropout, Some(logits)) => candle_nn::ops::sigmoid(&logits)?,
             (Output::Dropout, None) => return Err(no_dropout()),
@@ -88,6 +75,29 @@ pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Resu
     Ok(out)
 }
 
+/// The rows of each batch, and the levels that each batch has in the decoder.
+fn styled(
+    model: &Vae,
+    segments: &[Range<usize>],
+    style: &[(usize, usize)],
+) -> (Vec<Range<usize>>, Design) {
+    let mut design = model.design.clone();
+    if let (&[(_, batch)], true) = (style, model.wiring.masks.len() > 1) {
+        // Masks go with the place among the segments: all rows move there.
+        let n_cells = segments.last().map_or(0, |s| s.end);
+        let moved = (0..segments.len()).map(|b| match b.cmp(&batch) {
+            Ordering::Less => 0..0,
+            Ordering::Equal => 0..n_cells,
+            Ordering::Greater => n_cells..n_cells,
+        });
+        return (moved.collect(), design);
+    }
+    for &(covariate, level) in style {
+        design = design.with_level(covariate, level);
+    }
+    (segments.to_vec(), design)
+}
+
 fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
     if how.genes.iter().any(|&g| g >= model.n_genes()) {
         return Err(Error::Argument(format!(
@@ -95,10 +105,13 @@ fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
             model.n_genes()
         )));
     }
-    if how.style.is_some_and(|b| b >= model.n_batches) {
+    let n_levels = model.design.n_levels();
+    let known =
+        |&(covariate, level): &(usize, usize)| n_levels.get(covariate).is_some_and(|&n| level < n);
+    if !how.style.iter().all(known) {
         return Err(Error::Argument(format!(
-            "the batch to decode with must be below {}, the model's number of batches",
-            model.n_batches
+            "the covariates' levels to decode with, {:?}, are not among the model's {n_levels:?}",
+            how.style
         )));
     }
     if how.library.is_some_and(|l| !(l > 0.0 && l.is_finite())) {

@@ -5,6 +5,7 @@ use rand::Rng;
 
 use crate::counts::CountsView;
 use crate::layers::ConnectionMask;
+use crate::model::Design;
 use crate::model::{Settings, Stopped};
 use crate::sampling::{Purpose, Streams};
 use crate::training::{train, Monitor};
@@ -32,7 +33,7 @@ pub fn mean_connections(masks: &[ConnectionMask]) -> Vec<f64> {
 pub fn repeat_fits<M: Monitor>(
     view: &CountsView,
     batch: &[usize],
-    n_batches: usize,
+    design: &Design,
     settings: &Settings,
     n_repeats: usize,
     monitor: impl Fn(usize) -> M,
@@ -44,7 +45,7 @@ pub fn repeat_fits<M: Monitor>(
             seed: streams.stream(Purpose::Repeats, repeat as u32).random(),
             ..settings.clone()
         };
-        let trained = train(view, batch, n_batches, &settings, &monitor(repeat))?;
+        let trained = train(view, batch, design, &settings, &monitor(repeat))?;
         if trained.history.stopped == Stopped::Interrupted {
             break;
         }

@@ -12,14 +12,16 @@ use crate::counts::CountsView;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampling {
-    /// Uniformly with replacement, the same number from every batch (the paper's way).
+    /// Uniformly with replacement, from every batch in proportion to its cells.
     Replacement,
+    /// With replacement, the same number from every batch (the paper's way).
+    Balanced,
     /// Every cell once an epoch, in random order, batches as they come (scVI's way).
     Shuffle,
 }
 
 /// Cells of each batch that train and that validate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Split {
     /// Per batch, the view's cells that train.
     pub train: Vec<Vec<usize>>,
@@ -99,7 +101,7 @@ impl Sampler {
     /// The cells of every mini-batch of one epoch, grouped by batch.
     pub fn epoch(&mut self) -> Vec<Vec<Vec<usize>>> {
         match self.sampling {
-            Sampling::Replacement => self.with_replacement(),
+            Sampling::Replacement | Sampling::Balanced => self.with_replacement(),
             Sampling::Shuffle => self.shuffled(),
         }
     }
@@ -116,21 +118,26 @@ impl Sampler {
 
     fn with_replacement(&mut self) -> Vec<Vec<Vec<usize>>> {
         let n: usize = self.cells.iter().map(Vec::len).sum();
-        let present = self.cells.iter().filter(|c| !c.is_empty()).count();
-        let of_each = (self.batch_size.min(n) / present.max(1)).max(1);
-        let steps = n.div_ceil(of_each * present.max(1));
+        let n_drawn = self.batch_size.min(n);
+        let steps = n.div_ceil(n_drawn.max(1));
+        let weights: Vec<f64> = match self.sampling {
+            Sampling::Balanced => self
+                .cells
+                .iter()
+                .map(|c| f64::from(!c.is_empty()))
+                .collect(),
+            _ => self.cells.iter().map(|c| c.len() as f64).collect(),
+        };
         let rng = &mut self.cell_rng;
         (0..steps)
             .map(|_| {
-                self.cells
-                    .iter()
-                    .map(|cells| {
-                        let k = if cells.is_empty() { 0 } else { of_each };
-                        (0..k)
-                            .map(|_| cells[rng.random_range(0..cells.len())])
-                            .collect()
-                    })
-                    .collect()
+                let shares = shares(&weights, n_drawn, rng.random::<f64>());
+                let batches = self.cells.iter().zip(shares);
+                let drawn = batches.map(|(cells, k)| {
+                    let draws = (0..k).map(|_| cells[rng.random_range(0..cells.len())]);
+                    draws.collect()
+                });
+                drawn.collect()
             })
             .collect()
     }
@@ -163,6 +170,26 @@ impl Sampler {
             })
             .collect()
     }
+}
+
+/// Splits `n` draws in proportion to weights, each share rounded up or down so that its mean over `start`, uniform in
+/// 0..1, is exact.
+fn shares(weights: &[f64], n: usize, start: f64) -> Vec<usize> {
+    let total: f64 = weights.iter().sum();
+    let (mut sum, mut drawn) = (0.0, 0);
+    let mut shares: Vec<usize> = Vec::with_capacity(weights.len());
+    for &weight in weights {
+        sum += weight;
+        // Up to here so many; the last of those with a weight ends at n whatever the rounding.
+        let up_to = if sum >= total {
+            n
+        } else {
+            ((sum / total * n as f64 + start) as usize).min(n)
+        };
+        shares.push(up_to - drawn);
+        drawn = up_to;
+    }
+    shares
 }
 
 /// Splits cells given in any order into chunks grouped by batch: for passes over all cells without randomness.

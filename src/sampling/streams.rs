@@ -27,6 +27,10 @@ pub enum Purpose {
     Dropout,
     /// Seeds of repeated fits.
     Repeats,
+    /// Where the groups of cells that a model remembers start from.
+    Anchors,
+    /// Which cells of large batches are compared with those of other batches.
+    Matching,
 }
 
 /// Source of all streams of one seed.

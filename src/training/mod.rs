@@ -12,4 +12,4 @@ pub use device::{device, devices};
 pub use early_stopping::EarlyStopping;
 pub use monitor::{Monitor, Silent};
 pub use threads::with_threads;
-pub use trainer::{check_batch_sizes, train, Trained};
+pub use trainer::{check_batch_sizes, train, train_new_batches, Trained};

@@ -11,7 +11,9 @@ use super::{device, Adam, EarlyStopping, Monitor};
 use crate::counts::CountsView;
 use crate::kernels::Workspace;
 use crate::layers::adjust;
-use crate::model::{EpochRecord, History, Loss, Mode, Settings, Stopped, Vae};
+use crate::model::{
+    Anchors, BatchMasks, Design, EpochRecord, History, Loss, Mode, Settings, Start, Stopped, Vae,
+};
 use crate::sampling::{chunks, MiniBatch, Purpose, Sampler, Split, Streams};
 use crate::{Error, Result};
 
@@ -33,38 +35,72 @@ pub struct Trained {
 pub fn train(
     view: &CountsView,
     batch: &[usize],
-    n_batches: usize,
+    design: &Design,
     settings: &Settings,
     monitor: &dyn Monitor,
 ) -> Result<Trained> {
     settings.check()?;
+    if settings.batch_masks == BatchMasks::Separate && design.n_levels().len() > 1 {
+        return Err(Error::Argument(
+            "separate masks need a single covariate: use shared ones, or give one batch".into(),
+        ));
+    }
+    let n_batches = design.n_batches();
     check_batches(view, batch, n_batches)?;
     let device = device(&settings.device)?;
-    let model = Vae::new(settings, n_batches, log_frequency(view), &device)?;
     let streams = Streams::new(settings.seed);
-    let split = Split::draw(batch, n_batches, settings.train_size, streams);
-    Trainer {
-        view,
-        settings,
-        monitor,
-        device,
-        streams,
-        optimiser: Adam::new(settings.lr, settings.eps, settings.weight_decay),
-        noise: streams.stream(Purpose::Latent, 0),
-        dropout: streams.stream(Purpose::Dropout, 0),
-        adjustment: (0..n_batches as u32)
-            .map(|b| streams.stream(Purpose::Adjustment, b))
-            .collect(),
-        squared_error: vec![vec![0.0; view.n_genes()]; n_batches],
-        validation: validation_chunks(view, &split),
-        workspace: Workspace::default(),
-        model,
+    let start = Start::of(view, batch, design, settings.batch_means, streams);
+    let model = Vae::new(settings, design, &start, &device)?;
+    Trainer::new(view, batch, settings, monitor, model, device).run()
+}
+
+/// Trains what belongs to the batches from `first` on, everything else stays as it is to the last bit. The cells of the
+/// view are all of these batches; `settings` say how long and how fast.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_new_batches(
+    view: &CountsView,
+    batch: &[usize],
+    first: usize,
+    model: Vae,
+    settings: &Settings,
+    monitor: &dyn Monitor,
+) -> Result<Trained> {
+    check_batches(view, batch, model.n_batches())?;
+    let settings = Settings {
+        // Decay would move the other batches' offsets.
+        weight_decay: 0.0,
+        adjust_every: 0,
+        ..settings.clone()
+    };
+    settings.check()?;
+    let device = device(&settings.device)?;
+    let mut trainer = Trainer::new(view, batch, &settings, monitor, model, device);
+    trainer.learns_from = Some(first);
+    trainer.run()
+}
+
+/// Whether a parameter is a sub-module of a level from `first` on, or holds offsets (those of levels without a cell get
+/// no gradient).
+fn belongs_to_level(name: &str, first: usize) -> bool {
+    if name.starts_with("decoder.scale.offsets.") {
+        return true;
     }
-    .run(split)
+    let module = ["encoder.batch.0.", "decoder.batch.0."].map(|module| name.strip_prefix(module));
+    let level = module
+        .into_iter()
+        .flatten()
+        .next()
+        .and_then(|rest| rest.split('.').next());
+    level
+        .and_then(|level| level.parse::<usize>().ok())
+        .is_some_and(|level| level >= first)
 }
 
 struct Trainer<'a> {
     view: &'a CountsView<'a>,
+    batch: &'a [usize],
     settings: &'a Settings,
     monitor: &'a dyn Monitor,
     device: Device,
@@ -74,8 +110,12 @@ struct Trainer<'a> {
     noise: ChaCha8Rng,
     dropout: ChaCha8Rng,
     adjustment: Vec<ChaCha8Rng>,
+    /// Levels of the covariate from this one on are all that learns; `None`: everything does.
+    learns_from: Option<usize>,
+    adjustments: usize,
     /// Per batch and gene, since the last adjustment.
     squared_error: Vec<Vec<f64>>,
+    split: Split,
     validation: Vec<MiniBatch>,
     workspace: Workspace,
 }
@@ -103,9 +143,44 @@ impl Sums {
     }
 }
 
-impl Trainer<'_> {
-    fn run(mut self, split: Split) -> Result<Trained> {
+impl<'a> Trainer<'a> {
+    fn new(
+        view: &'a CountsView<'a>,
+        batch: &'a [usize],
+        settings: &'a Settings,
+        monitor: &'a dyn Monitor,
+        model: Vae,
+        device: Device,
+    ) -> Self {
+        let n_batches = model.n_batches();
+        let streams = Streams::new(settings.seed);
+        let split = Split::draw(batch, n_batches, settings.train_size, streams);
+        Trainer {
+            view,
+            batch,
+            settings,
+            monitor,
+            device,
+            streams,
+            optimiser: Adam::new(settings.lr, settings.eps, settings.weight_decay),
+            noise: streams.stream(Purpose::Latent, 0),
+            dropout: streams.stream(Purpose::Dropout, 0),
+            adjustment: (0..n_batches as u32)
+                .map(|b| streams.stream(Purpose::Adjustment, b))
+                .collect(),
+            learns_from: None,
+            adjustments: 0,
+            squared_error: vec![vec![0.0; view.n_genes()]; n_batches],
+            validation: validation_chunks(view, &split),
+            split,
+            workspace: Workspace::default(),
+            model,
+        }
+    }
+
+    fn run(mut self) -> Result<Trained> {
         let s = self.settings;
+        let split = std::mem::take(&mut self.split);
         let start = Instant::now();
         let max_epochs = s.epochs(split.n_train());
         let warmup = s.kl_warmup(max_epochs);
@@ -163,6 +238,9 @@ impl Trainer<'_> {
         if let Some(watch) = watch {
             history.best_epoch = watch.restore(&mut self.model)?;
         }
+        if self.learns_from.is_none() {
+            self.remember()?;
+        }
         Ok(Trained {
             model: self.model,
             history,
@@ -190,9 +268,12 @@ impl Trainer<'_> {
 
     fn step(&mut self, minibatch: &MiniBatch, kl_weight: f64) -> Result<Loss> {
         let noise = normal(&mut self.noise, minibatch, self.settings, &self.device)?;
-        let mut mode = Mode::Train {
-            dropout_rate: self.settings.dropout_rate,
-            rng: &mut self.dropout,
+        let mut mode = match self.learns_from {
+            None => Mode::Train {
+                dropout_rate: self.settings.dropout_rate,
+                rng: &mut self.dropout,
+            },
+            Some(_) => Mode::Frozen,
         };
         let workspace = &mut self.workspace;
         let loss = self.model.loss(minibatch, &noise, &mut mode, workspace)?;
@@ -203,7 +284,11 @@ impl Trainer<'_> {
             )));
         }
         let gradients = loss.gradients(kl_weight, &self.workspace)?;
-        self.optimiser.step(&self.model.parameters(), &gradients)?;
+        let mut parameters = self.model.parameters();
+        if let Some(first) = self.learns_from {
+            parameters.retain(|(name, _)| belongs_to_level(name, first));
+        }
+        self.optimiser.step(&parameters, &gradients)?;
         for (sums, new) in self
             .squared_error
             .iter_mut()
@@ -216,10 +301,58 @@ impl Trainer<'_> {
         Ok(loss)
     }
 
+    /// Gives the model what later batches are set against.
+    fn remember(&mut self) -> Result<()> {
+        let n_latent = self.settings.n_latent;
+        let mut z = vec![0.0; self.view.n_cells() * n_latent];
+        let cells: Vec<usize> = (0..self.view.n_cells()).collect();
+        let batches = self.model.n_batches();
+        for (groups, order) in chunks(&cells, self.batch, batches, VALIDATION_CHUNK) {
+            let minibatch = MiniBatch::gather(self.view, &groups, None);
+            let mean = self.model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
+            for (mean, &cell) in mean.to_vec2::<f32>()?.iter().zip(&order) {
+                z[cell * n_latent..(cell + 1) * n_latent].copy_from_slice(mean);
+            }
+        }
+        let centre = match &self.model.encoder.centre {
+            Some(centre) => centre.flatten_all()?.to_vec1::<f32>()?,
+            None => Vec::new(),
+        };
+        let mut rng = self.streams.stream(Purpose::Anchors, 0);
+        self.model.anchors =
+            Anchors::of(self.view, self.batch, &z, &centre, &mut rng, &self.device)?;
+        Ok(())
+    }
+
     /// Stage II; the number of connections changed.
     fn adjust(&mut self) -> Result<usize> {
         let rules = self.settings.adjustment_rules();
         let mut masks = self.model.masks();
+        let pooling = self.settings.mask_pooling;
+        if masks.len() > 1 && pooling > 0.0 {
+            let n_genes = self.view.n_genes();
+            let totals: Vec<f64> = self
+                .squared_error
+                .iter()
+                .map(|e| e.iter().sum::<f64>().max(1e-9))
+                .collect();
+            let n = totals.len() as f64;
+            let pooled: Vec<f64> = (0..n_genes)
+                .map(|g| {
+                    self.squared_error
+                        .iter()
+                        .zip(&totals)
+                        .map(|(e, t)| e[g] / t)
+                        .sum::<f64>()
+                        / n
+                })
+                .collect();
+            for (e, t) in self.squared_error.iter_mut().zip(&totals) {
+                for (e, p) in e.iter_mut().zip(&pooled) {
+                    *e = (1.0 - pooling) * *e / t + pooling * p;
+                }
+            }
+        }
         if masks.len() == 1 {
             // One mask for all batches is adjusted from all their cells.
             let rest = self.squared_error.split_off(1);
@@ -249,6 +382,29 @@ impl Trainer<'_> {
         for sums in &mut self.squared_error {
             sums.fill(0.0);
         }
+        self.adjustments += 1;
+        let every = self.settings.consensus_every;
+        if masks.len() > 1 && every > 0 && self.adjustments % every == 0 {
+            let (n_genes, n_hidden) = (masks[0].n_genes(), masks[0].n_hidden());
+            let mut consensus = scvae_empty(n_genes, n_hidden);
+            for gene in 0..n_genes {
+                let mut votes = vec![0usize; n_hidden];
+                for m in &masks {
+                    for u in m.units(gene) {
+                        votes[u] += 1;
+                    }
+                }
+                let n = (votes.iter().sum::<usize>() as f64 / masks.len() as f64).round() as usize;
+                let mut order: Vec<usize> = (0..n_hidden).collect();
+                order.sort_by_key(|&u| std::cmp::Reverse(votes[u]));
+                for &u in &order[..n] {
+                    consensus.connect(gene, u);
+                }
+            }
+            for m in &mut masks {
+                *m = consensus.clone();
+            }
+        }
         let rewired = self.model.rewire(&masks)?;
         self.optimiser.rewire(&rewired);
         Ok(changed)
@@ -268,6 +424,10 @@ impl Trainer<'_> {
         }
         Ok(sums.means())
     }
+}
+
+fn scvae_empty(n_genes: usize, n_hidden: usize) -> crate::layers::ConnectionMask {
+    crate::layers::ConnectionMask::empty(n_genes, n_hidden)
 }
 
 fn normal(
@@ -311,18 +471,6 @@ pub fn check_batch_sizes(batch: &[usize], names: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Each gene's log share of all counts, with half a count more so that it is finite.
-fn log_frequency(view: &CountsView) -> Vec<f32> {
-    let mut totals = vec![0.5f64; view.n_genes()];
-    for cell in 0..view.n_cells() {
-        view.for_each_in_cell(cell, |gene, count| {
-            totals[gene as usize] += f64::from(count)
-        });
-    }
-    let all: f64 = totals.iter().sum();
-    totals.iter().map(|t| (t / all).ln() as f32).collect()
 }
 
 fn validation_chunks(view: &CountsView, split: &Split) -> Vec<MiniBatch> {

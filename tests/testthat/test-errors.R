@@ -35,7 +35,7 @@ test_that("every numeric setting is checked", {
     }
   }
   for (control in list(connectionControl, trainingControl)) {
-    numeric <- setdiff(names(formals(control)), c("batch_masks", "sampling"))
+    numeric <- setdiff(names(formals(control)), "sampling")
     for (name in numeric) {
       for (bad in list(-1, NaN, "a")) {
         error <- expect_error(

@@ -34,9 +34,62 @@ test_that("mistakes in style transfer are named", {
   expect_snapshot({
     cat(error_text(transferBatchStyle(model, sim$counts, batch = sim$batch)))
     cat(error_text(transferBatchStyle(model, sim$counts, to = "batch_3", batch = sim$batch)))
-    cat(error_text(transferBatchStyle(model, sim$counts, to = c("batch_1", "batch_2"))))
+    cat(error_text(transferBatchStyle(model, sim$counts, to = c("batch_1", "batch_9"))))
     cat(error_text(transferBatchStyle(plain, sim$counts, to = "batch_1")))
     cat(error_text(transferBatchStyle(sim$counts, model, to = "batch_1")))
     cat(error_text(denoiseCounts(model, sim$counts, batch = sim$batch, output = "log")))
   })
+})
+
+test_that("several batches give a result each, and the library can be the target's", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  transfer <- function(...) {
+    transferBatchStyle(model, sim$counts, batch = sim$batch, cells = 1:5, ...)
+  }
+  all <- transfer("all")
+  expect_identical(names(all), c("batch_1", "batch_2"))
+  expect_identical(all$batch_2, transfer("batch_2"))
+  second <- sim$batch == "batch_2"
+  target <- colSums(transfer("batch_2", library = "target"))
+  kept <- rownames(model$connections)
+  median <- stats::median(Matrix::colSums(sim$counts[kept, second]))
+  expect_equal(unname(target), rep(median, 5), tolerance = 1e-4)
+  expect_snapshot({
+    cat(error_text(denoiseCounts(model, sim$counts, batch = sim$batch, library = "target")))
+    cat(error_text(transfer("batch_1", library = "mine")))
+  })
+})
+
+test_that("a Seurat object gets a new assay", {
+  skip_if_not_installed("SeuratObject")
+  sim <- sim_small()
+  object <- suppressWarnings(SeuratObject::CreateSeuratObject(sim$counts))
+  object$donor <- as.character(sim$batch)
+  model <- quick_fit(object, batch = "donor", seed = 1)
+  styled <- transferBatchStyle(model, object, to = "batch_1")
+  expect_true("style_batch_1" %in% SeuratObject::Assays(styled))
+  plain <- transferBatchStyle(model, object, to = "batch_1", name = NA)
+  in_assay <- SeuratObject::GetAssayData(styled[["style_batch_1"]], "counts")
+  expect_equal(unname(as.matrix(in_assay)), unname(plain))
+  both <- transferBatchStyle(
+    model, object,
+    to = "all", name = "logs", output = "lognormalised", genes = rownames(plain)[1:5]
+  )
+  expect_true(all(c("logs_batch_1", "logs_batch_2") %in% SeuratObject::Assays(both)))
+  expect_identical(dim(both[["logs_batch_2"]]), c(5L, 300L))
+  expect_snapshot(cat(error_text(transferBatchStyle(model, object, to = "batch_1", cells = 1:3))))
+})
+
+test_that("a SingleCellExperiment gets a new alternative experiment", {
+  skip_if_not_installed("SingleCellExperiment")
+  sim <- sim_small()
+  object <- SingleCellExperiment::SingleCellExperiment(
+    assays = list(counts = sim$counts), colData = data.frame(donor = sim$batch)
+  )
+  model <- quick_fit(object, batch = "donor", seed = 1)
+  styled <- transferBatchStyle(model, object, to = "batch_2", output = "lognormalised")
+  alt <- SingleCellExperiment::altExp(styled, "style_batch_2")
+  expect_identical(SummarizedExperiment::assayNames(alt), "logcounts")
+  expect_identical(rownames(alt), rownames(model$connections))
 })

@@ -1,0 +1,195 @@
+//! What a model remembers of its cells, so that further batches can be set against them: groups of like cells, as means
+//! over all batches. No single cell is kept.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::matching::log_profile;
+use crate::counts::CountsView;
+
+/// Groups at most, and cells of a group on average at least.
+const MOST_GROUPS: usize = 32;
+const CELLS_OF_GROUP: usize = 10;
+/// Rounds of assignment to the groups' centres.
+const ROUNDS: usize = 20;
+
+/// Means of groups of cells that lie together in the latent space.
+#[derive(Debug, Clone)]
+pub struct Anchors {
+    /// Logarithms of normalised counts, groups x genes: what cells are compared by.
+    pub profiles: Tensor,
+    /// The encoder's input without the batches' differences, groups x genes.
+    pub inputs: Tensor,
+}
+
+impl Anchors {
+    /// One group of which nothing is known.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn none(n_genes: usize, device: &Device) -> CandleResult<Self> {
+        let zeros = Tensor::zeros((1, n_genes), candle_core::DType::F32, device)?;
+        Ok(Anchors {
+            profiles: zeros.clone(),
+            inputs: zeros,
+        })
+    }
+
+    /// Groups the cells of a view by their latent means `z` (cells x `n_latent`). `centre` is what each batch's input is
+    /// reduced by, a gene's values side by side, or empty.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn of(
+        view: &CountsView,
+        batch: &[usize],
+        z: &[f32],
+        centre: &[f32],
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> CandleResult<Self> {
+        let (n_cells, n_genes) = (view.n_cells(), view.n_genes());
+        let group = groups(z, n_cells, rng);
+        let n_groups = group.iter().max().map_or(1, |most| most + 1);
+        let n_batches = centre.len() / n_genes.max(1);
+        let mut n_of_group = vec![0.0f64; n_groups];
+        let mut profiles = vec![0.0f64; n_groups * n_genes];
+        let mut inputs = vec![0.0f64; n_groups * n_genes];
+        for (cell, &k) in group.iter().enumerate() {
+            n_of_group[k] += 1.0;
+            log_profile(view, cell, |gene, value| {
+                profiles[k * n_genes + gene as usize] += f64::from(value);
+            });
+            let of_group = &mut inputs[k * n_genes..(k + 1) * n_genes];
+            view.for_each_in_cell(cell, |gene, count| {
+                of_group[gene as usize] += f64::from(count).ln_1p();
+            });
+            if n_batches > 0 {
+                let of_genes = centre.chunks_exact(n_batches);
+                for (sum, of_gene) in of_group.iter_mut().zip(of_genes) {
+                    *sum -= f64::from(of_gene[batch[cell]]);
+                }
+            }
+        }
+        let mean = |sums: Vec<f64>| {
+            let of_groups = sums.chunks_exact(n_genes).zip(&n_of_group);
+            let means = of_groups.flat_map(|(sums, n)| sums.iter().map(move |s| (s / n) as f32));
+            Tensor::from_vec(means.collect::<Vec<_>>(), (n_groups, n_genes), device)
+        };
+        Ok(Anchors {
+            profiles: mean(profiles)?,
+            inputs: mean(inputs)?,
+        })
+    }
+
+    /// What the cells of one batch lie above the groups that they are most alike, on average over the cells: one value
+    /// per gene.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn difference(&self, view: &CountsView, cells: &[usize]) -> CandleResult<Vec<f64>> {
+        let n_genes = view.n_genes();
+        let profiles = self.profiles.to_vec2::<f32>()?;
+        let inputs = self.inputs.to_vec2::<f32>()?;
+        let n_groups = profiles.len() as f32;
+        let mean: Vec<f32> = (0..n_genes)
+            .map(|gene| profiles.iter().map(|p| p[gene]).sum::<f32>() / n_groups)
+            .collect();
+        let profiles: Vec<Vec<f32>> = profiles
+            .into_iter()
+            .map(|profile| {
+                let mut centred: Vec<f32> = profile.iter().zip(&mean).map(|(p, m)| p - m).collect();
+                let length = centred.iter().map(|x| x * x).sum::<f32>().max(1e-12).sqrt();
+                centred.iter_mut().for_each(|x| *x /= length);
+                centred
+            })
+            .collect();
+        // A cell's own length and the mean's part differ between groups by the latter only.
+        let of_mean: Vec<f32> = profiles
+            .iter()
+            .map(|profile| profile.iter().zip(&mean).map(|(p, m)| p * m).sum())
+            .collect();
+        let mut sums = vec![0.0; n_genes];
+        let mut n_of_group = vec![0.0; profiles.len()];
+        for &cell in cells {
+            let mut likeness: Vec<f32> = of_mean.iter().map(|m| -m).collect();
+            log_profile(view, cell, |gene, value| {
+                for (sum, profile) in likeness.iter_mut().zip(&profiles) {
+                    *sum += value * profile[gene as usize];
+                }
+            });
+            let best = likeness
+                .iter()
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(b.1));
+            n_of_group[best.map_or(0, |(k, _)| k)] += 1.0;
+            view.for_each_in_cell(cell, |gene, count| {
+                sums[gene as usize] += f64::from(count).ln_1p();
+            });
+        }
+        for (inputs, n) in inputs.iter().zip(n_of_group) {
+            for (sum, &input) in sums.iter_mut().zip(inputs) {
+                *sum -= n * f64::from(input);
+            }
+        }
+        let n_cells = cells.len().max(1) as f64;
+        Ok(sums.into_iter().map(|sum| sum / n_cells).collect())
+    }
+}
+
+/// Groups of cells by k-means, numbered without gaps; the first centres are cells drawn far apart.
+fn groups(z: &[f32], n_cells: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let n = z.len() / n_cells.max(1);
+    let n_groups = (n_cells / CELLS_OF_GROUP).clamp(1, MOST_GROUPS);
+    let mut centres: Vec<Vec<f64>> = Vec::with_capacity(n_groups);
+    let mut nearest = vec![f64::INFINITY; n_cells];
+    let mut next = rng.random_range(0..n_cells.max(1));
+    for _ in 0..n_groups {
+        let centre: Vec<f64> = z[next * n..(next + 1) * n]
+            .iter()
+            .map(|&x| x.into())
+            .collect();
+        for (least, z) in nearest.iter_mut().zip(z.chunks_exact(n)) {
+            *least = least.min(squared_distance(z, &centre));
+        }
+        centres.push(centre);
+        let mut left = rng.random::<f64>() * nearest.iter().sum::<f64>();
+        let drawn = nearest.iter().position(|distance| {
+            left -= distance;
+            left < 0.0
+        });
+        next = drawn.unwrap_or(0);
+    }
+    let mut group = Vec::new();
+    for _ in 0..ROUNDS {
+        group = z.chunks_exact(n).map(|z| closest(z, &centres)).collect();
+        let mut sums = vec![vec![0.0; n]; n_groups];
+        let mut n_of_group = vec![0usize; n_groups];
+        for (z, &k) in z.chunks_exact(n).zip(&group) {
+            n_of_group[k] += 1;
+            for (sum, &x) in sums[k].iter_mut().zip(z) {
+                *sum += f64::from(x);
+            }
+        }
+        for (k, &of_group) in n_of_group.iter().enumerate().filter(|(_, &n)| n > 0) {
+            centres[k] = sums[k].iter().map(|sum| sum / of_group as f64).collect();
+        }
+    }
+    let mut used: Vec<usize> = group.clone();
+    used.sort_unstable();
+    used.dedup();
+    let number = |k: usize| used.binary_search(&k).unwrap_or(0);
+    group.into_iter().map(number).collect()
+}
+
+fn closest(z: &[f32], centres: &[Vec<f64>]) -> usize {
+    let distances = centres.iter().map(|centre| squared_distance(z, centre));
+    let closest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+    closest.map_or(0, |(k, _)| k)
+}
+
+fn squared_distance(z: &[f32], centre: &[f64]) -> f64 {
+    let pairs = z.iter().zip(centre);
+    pairs.map(|(&z, c)| (f64::from(z) - c).powi(2)).sum()
+}

@@ -1,0 +1,75 @@
+//! Which covariates the cells come with: batches are the combinations of their levels that occur.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Covariates (donor, chemistry, ...) and the batches they make. Cells of one batch have the same level of every
+/// covariate; with a single covariate its levels are the batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Design {
+    /// Number of levels of each covariate; none without batches.
+    n_levels: Vec<usize>,
+    /// For each batch, its level of each covariate.
+    levels: Vec<Vec<usize>>,
+}
+
+impl Design {
+    /// One covariate whose levels are the batches; without covariates when there are fewer than two.
+    pub fn single(n_batches: usize) -> Self {
+        if n_batches < 2 {
+            return Design {
+                n_levels: Vec::new(),
+                levels: vec![Vec::new()],
+            };
+        }
+        Design {
+            n_levels: vec![n_batches],
+            levels: (0..n_batches).map(|b| vec![b]).collect(),
+        }
+    }
+
+    /// Batches by the level of each covariate.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a level is out of range or does not occur, or there is no batch.
+    pub fn new(n_levels: Vec<usize>, levels: Vec<Vec<usize>>) -> Result<Self> {
+        let occurs = |covariate: usize, level: usize| levels.iter().any(|l| l[covariate] == level);
+        let fits = !levels.is_empty()
+            && levels.iter().all(|of_batch| {
+                of_batch.len() == n_levels.len()
+                    && of_batch.iter().zip(&n_levels).all(|(level, n)| level < n)
+            })
+            && (n_levels.iter().enumerate()).all(|(c, &n)| (0..n).all(|level| occurs(c, level)));
+        if !fits {
+            return Err(Error::Argument(format!(
+                "batches with the levels {levels:?} do not fit covariates with {n_levels:?} levels"
+            )));
+        }
+        Ok(Design { n_levels, levels })
+    }
+
+    /// Number of batches; one when there are no covariates.
+    pub fn n_batches(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Number of levels of each covariate.
+    pub fn n_levels(&self) -> &[usize] {
+        &self.n_levels
+    }
+
+    /// Each batch's level of a covariate.
+    pub fn of_batches(&self, covariate: usize) -> Vec<usize> {
+        self.levels.iter().map(|levels| levels[covariate]).collect()
+    }
+
+    /// The same batches, all with one level of a covariate: what a decoder needs for a transfer of style.
+    pub fn with_level(&self, covariate: usize, level: usize) -> Self {
+        let mut design = self.clone();
+        for levels in &mut design.levels {
+            levels[covariate] = level;
+        }
+        design
+    }
+}

@@ -1,0 +1,100 @@
+//! New batches for a trained model: a query is mapped to where the model's own cells of the same kind lie.
+
+use std::ops::Range;
+
+use super::CHUNK;
+use crate::counts::CountsView;
+use crate::likelihood::px_scale;
+use crate::model::{Mode, Settings, Vae};
+use crate::sampling::{chunks, MiniBatch};
+use crate::training::{train_new_batches, Monitor, Trained};
+use crate::{Error, Result};
+
+/// Counts that a gene is taken to have had before, as many as the model expects.
+const PRIOR: f64 = 2.0;
+
+/// Adds batches to a model and trains what is theirs: the encoder's centre from the groups of cells that the model
+/// remembers, the genes' offsets from what it then expects of the new cells, and from there on the offsets together with
+/// the sub-modules. All
+/// else stays as it is.
+///
+/// The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
+/// that is returned they follow its own.
+///
+/// # Errors
+/// [`Error::Argument`] when the view does not fit, or the model has several covariates.
+pub fn map_batches(
+    model: &Vae,
+    view: &CountsView,
+    batch: &[usize],
+    n_new: usize,
+    settings: &Settings,
+    monitor: &dyn Monitor,
+) -> Result<Trained> {
+    if view.n_genes() != model.n_genes() {
+        return Err(Error::Argument(format!(
+            "the model knows {} genes, the counts were aligned to {}",
+            model.n_genes(),
+            view.n_genes()
+        )));
+    }
+    let first = model.n_batches();
+    let mut mapped = model.with_new_batches(n_new)?;
+    let differences = (0..n_new).map(|b| {
+        let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
+        Ok(mapped.anchors.difference(view, &cells)?)
+    });
+    let differences = differences.collect::<Result<Vec<_>>>()?;
+    mapped.encoder.set_centre(first, &differences)?;
+    let batch: Vec<usize> = batch.iter().map(|b| first + b).collect();
+    if !mapped.decoder.offsets.is_empty() {
+        let ratios = log_ratios(&mut mapped, view, &batch, first..first + n_new)?;
+        mapped.decoder.set_offsets(0, first, &ratios)?;
+    }
+    let settings = Settings {
+        n_hidden: mapped.settings.n_hidden,
+        n_latent: mapped.settings.n_latent,
+        ..settings.clone()
+    };
+    train_new_batches(view, &batch, first, mapped, &settings, monitor)
+}
+
+/// Logarithms of observed over expected counts, per gene and new batch: a vector of genes for each.
+fn log_ratios(
+    model: &mut Vae,
+    view: &CountsView,
+    batch: &[usize],
+    new: Range<usize>,
+) -> Result<Vec<Vec<f64>>> {
+    let n_genes = model.n_genes();
+    let mut observed = vec![vec![0.0; n_genes]; new.len()];
+    let mut expected = vec![vec![0.0; n_genes]; new.len()];
+    let cells: Vec<usize> = (0..view.n_cells()).collect();
+    for (&cell, b) in cells.iter().zip(batch) {
+        let of_batch = &mut observed[b - new.start];
+        view.for_each_in_cell(cell, |gene, count| {
+            of_batch[gene as usize] += f64::from(count);
+        });
+    }
+    for (groups, order) in chunks(&cells, batch, model.n_batches(), CHUNK) {
+        let minibatch = MiniBatch::gather(view, &groups, None);
+        let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
+        let design = model.design.clone();
+        let px = model.decode(&z, &minibatch.segments, &design, &mut Mode::Evaluate)?;
+        let shares = px_scale(&px.scale)?.to_vec2::<f32>()?;
+        for (gene, shares) in shares.iter().enumerate() {
+            for (&cell, &share) in order.iter().zip(shares) {
+                expected[batch[cell] - new.start][gene] += view.library(cell) * f64::from(share);
+            }
+        }
+    }
+    let of_batches = observed.iter().zip(&expected);
+    Ok(of_batches
+        .map(|(observed, expected)| {
+            let genes = observed.iter().zip(expected);
+            genes
+                .map(|(o, e)| ((o + PRIOR) / (e + PRIOR)).ln())
+                .collect()
+        })
+        .collect())
+}

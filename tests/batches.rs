@@ -1,0 +1,416 @@
+//! Several batches: what sets them apart, how cells are drawn, covariates, and batches that come later.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::Poisson;
+use scvae::counts::{filter, CountMatrix, CountsView};
+use scvae::layers::{sparse_centre, wire, ConnectionMask};
+use scvae::model::{BatchMasks, BatchMeans, Design, Settings, Start, Vae};
+use scvae::results::{embed, map_batches, reconstruct, Output, Reconstruction};
+use scvae::sampling::{Sampler, Sampling, Streams};
+use scvae::training::{train, Silent};
+
+const N_GENES: usize = 200;
+
+/// Cells with a type and a batch. Types differ in blocks of genes; in batch `b`, genes with `gene % 7 == b` are
+/// `exp(effect)` times as high.
+struct Simulated {
+    matrix: CountMatrix<'static>,
+    kind: Vec<usize>,
+    batch: Vec<usize>,
+}
+
+const EFFECT: f64 = 1.0;
+
+fn simulate(cells: &[(usize, usize, usize)], seed: u64) -> Simulated {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut offsets, mut genes, mut values) = (vec![0], vec![], vec![]);
+    let (mut kinds, mut batches) = (vec![], vec![]);
+    for &(kind, batch, n) in cells {
+        for _ in 0..n {
+            for gene in 0..N_GENES {
+                let of_kind = if gene / 40 == kind { 8.0 } else { 1.0 };
+                let of_batch = if gene % 7 == batch { EFFECT.exp() } else { 1.0 };
+                let count: f64 = rng.sample(Poisson::new(0.5 * of_kind * of_batch).unwrap());
+                if count > 0.0 {
+                    genes.push(gene as u32);
+                    values.push(count as f32);
+                }
+            }
+            offsets.push(genes.len());
+            kinds.push(kind);
+            batches.push(batch);
+        }
+    }
+    Simulated {
+        matrix: CountMatrix::from_csr(offsets, genes, values, N_GENES).unwrap(),
+        kind: kinds,
+        batch: batches,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        min_genes: 1,
+        n_hidden: 32,
+        n_latent: 4,
+        max_epochs: Some(40),
+        batch_size: 32,
+        lr: 3e-3,
+        seed: 3,
+        ..Settings::default()
+    }
+}
+
+/// How far the differences of two batches are from the truth: root mean square over genes.
+fn error_of_offsets(start: &Start, n_batches: usize) -> f64 {
+    let squares = start.log_ratios[0].chunks_exact(n_batches).enumerate();
+    let squares = squares.map(|(gene, of_gene)| {
+        let truth = |b: usize| if gene % 7 == b { EFFECT } else { 0.0 };
+        (f64::from(of_gene[0] - of_gene[1]) - (truth(0) - truth(1))).powi(2)
+    });
+    (squares.sum::<f64>() / N_GENES as f64).sqrt()
+}
+
+#[test]
+fn matched_cells_tell_batches_from_composition() {
+    // Kinds 1 and 2 are in the first batch only.
+    let s = simulate(
+        &[
+            (0, 0, 40),
+            (1, 0, 80),
+            (2, 0, 80),
+            (0, 1, 60),
+            (3, 0, 40),
+            (3, 1, 60),
+        ],
+        1,
+    );
+    let view = filter(&s.matrix, 0, 0).unwrap();
+    let design = Design::single(2);
+    let start = |means| Start::of(&view, &s.batch, &design, means, Streams::new(1));
+    let (matched, all) = (start(BatchMeans::Matched), start(BatchMeans::All));
+    let [matched_error, all_error] = [&matched, &all].map(|s| error_of_offsets(s, 2));
+    assert!(matched_error < 0.25, "{matched_error}");
+    assert!(
+        all_error > 2.0 * matched_error,
+        "{all_error} {matched_error}"
+    );
+    // The encoder's input: genes of the kinds are not taken for the batches' doing.
+    let of_kinds = |start: &Start| -> f32 {
+        let genes = (40..120).filter(|gene| gene % 7 > 1);
+        genes
+            .map(|gene| (start.centre[2 * gene] - start.centre[2 * gene + 1]).abs())
+            .sum()
+    };
+    assert!(of_kinds(&matched) < 0.3 * of_kinds(&all));
+}
+
+#[test]
+fn differences_add_up_to_nothing_and_do_not_depend_on_threads() {
+    let s = simulate(
+        &[(0, 0, 50), (1, 1, 30), (0, 1, 30), (1, 2, 40), (0, 2, 9)],
+        2,
+    );
+    let view = filter(&s.matrix, 0, 0).unwrap();
+    let design = Design::single(3);
+    let start = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            Start::of(
+                &view,
+                &s.batch,
+                &design,
+                BatchMeans::Matched,
+                Streams::new(1),
+            )
+        })
+    };
+    let one = start(1);
+    for of_gene in one.centre.chunks_exact(3) {
+        assert!(of_gene.iter().sum::<f32>().abs() < 1e-4);
+    }
+    let three = start(3);
+    assert_eq!(one.centre, three.centre);
+    assert_eq!(one.log_ratios, three.log_ratios);
+}
+
+#[test]
+fn covariates_are_told_apart() {
+    // Batches 0, 1, 2 are donors 0, 0, 1 with chemistries 0, 1, 1: genes with gene % 7 == 1 are higher in batch 1 only.
+    let s = simulate(&[(0, 0, 60), (1, 0, 60), (0, 2, 60), (1, 2, 60)], 3);
+    let chemistry: Vec<usize> = (0..s.batch.len()).map(|cell| cell % 2).collect();
+    let donor: Vec<usize> = s.batch.iter().map(|&b| b / 2).collect();
+    let batch: Vec<usize> = donor
+        .iter()
+        .zip(&chemistry)
+        .map(|(d, c)| 2 * d + c)
+        .collect();
+    let levels = vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]];
+    let design = Design::new(vec![2, 2], levels).unwrap();
+    let view = filter(&s.matrix, 0, 0).unwrap();
+    let start = Start::of(&view, &batch, &design, BatchMeans::All, Streams::new(1));
+    // The donors differ in the simulated effects, the chemistries in nothing.
+    let spread = |of: &[f32]| -> f32 {
+        let genes = of
+            .chunks_exact(2)
+            .enumerate()
+            .filter(|(gene, _)| [0, 2].contains(&(gene % 7)));
+        let spread = genes.map(|(_, of_gene)| (of_gene[0] - of_gene[1]).abs());
+        spread.sum::<f32>() / 57.0
+    };
+    assert!((0.8..1.2).contains(&spread(&start.log_ratios[0])));
+    assert!(spread(&start.log_ratios[1]) < 0.2);
+
+    let trained = train(&view, &batch, &design, &settings(), &Silent).unwrap();
+    let genes: Vec<usize> = (0..N_GENES).collect();
+    let run = |style: &[(usize, usize)]| {
+        let how = Reconstruction {
+            genes: &genes,
+            batch: &batch,
+            style,
+            library: Some(1.0),
+            output: Output::Rate,
+        };
+        reconstruct(&trained.model, &view, &how).unwrap()
+    };
+    let (own, as_first, same) = (run(&[]), run(&[(0, 0)]), run(&[(0, 0), (1, 0)]));
+    let mut ratio = [0.0; 2];
+    for cell in 0..view.n_cells() {
+        let unchanged = batch[cell] == 0;
+        for gene in 0..N_GENES {
+            if unchanged {
+                assert!((own[[gene, cell]] - same[[gene, cell]]).abs() < 1e-7);
+            }
+            if donor[cell] == 1 && gene % 7 == 0 {
+                ratio[0] += as_first[[gene, cell]];
+                ratio[1] += own[[gene, cell]];
+            }
+        }
+    }
+    assert!(
+        ratio[0] / ratio[1] > 1.8,
+        "{ratio:?}: about 2.4 times is true"
+    );
+}
+
+#[test]
+fn designs_that_do_not_fit_are_refused() {
+    assert!(Design::new(vec![2], vec![vec![0], vec![2]]).is_err());
+    assert!(
+        Design::new(vec![2], vec![vec![0]]).is_err(),
+        "a level without a batch"
+    );
+    assert!(Design::new(vec![2, 1], vec![vec![0], vec![1]]).is_err());
+    assert!(Design::new(vec![], vec![]).is_err());
+    let s = simulate(&[(0, 0, 10), (1, 1, 10)], 4);
+    let view = filter(&s.matrix, 0, 0).unwrap();
+    let design = Design::new(vec![2, 2], vec![vec![0, 0], vec![1, 1]]).unwrap();
+    let separate = Settings {
+        batch_masks: BatchMasks::Separate,
+        ..settings()
+    };
+    assert!(train(&view, &s.batch, &design, &separate, &Silent).is_err());
+}
+
+/// Cells of each batch in the mini-batches of an epoch.
+fn drawn(sizes: &[usize], batch_size: usize, sampling: Sampling) -> Vec<Vec<usize>> {
+    let mut first = 0;
+    let cells = sizes.iter().map(|&n| {
+        first += n;
+        (first - n..first).collect()
+    });
+    let mut sampler = Sampler::new(cells.collect(), batch_size, sampling, 0.0, Streams::new(5));
+    let epoch = sampler.epoch();
+    epoch
+        .iter()
+        .map(|step| step.iter().map(Vec::len).collect())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn batches_are_drawn_in_proportion(
+        sizes in prop::collection::vec(0usize..60, 1..9),
+        batch_size in 2usize..70,
+    ) {
+        let n: usize = sizes.iter().sum();
+        prop_assume!(n > 0);
+        for sampling in [Sampling::Replacement, Sampling::Balanced] {
+            let present = sizes.iter().filter(|&&size| size > 0).count();
+            for step in drawn(&sizes, batch_size, sampling) {
+                prop_assert_eq!(step.iter().sum::<usize>(), batch_size.min(n));
+                for (&k, &size) in step.iter().zip(&sizes) {
+                    let share = match sampling {
+                        Sampling::Balanced => f64::from(size > 0) / present as f64,
+                        _ => size as f64 / n as f64,
+                    };
+                    let expected = share * batch_size.min(n) as f64;
+                    prop_assert!((k as f64 - expected).abs() < 1.0 + 1e-9);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_all_cells_of_a_batch_share_goes_through_the_mask() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for n_masks in [1, 3] {
+        let masks: Vec<_> = (0..n_masks)
+            .map(|_| ConnectionMask::random(70, 9, 3, &mut rng))
+            .collect();
+        let wiring = std::sync::Arc::new(wire(&masks));
+        let mut draw =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        let (offsets, weights, d_out) = (draw(70 * 3), draw(wiring.n_slots()), draw(3 * 9));
+        let tensor = |values: &[f32], shape: (usize, usize)| {
+            Tensor::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
+        };
+        let weights = candle_core::Var::from_vec(weights, wiring.n_slots(), &Device::Cpu).unwrap();
+        let out = sparse_centre(&tensor(&offsets, (70, 3)), &wiring, &weights).unwrap();
+        let loss = (&out * tensor(&d_out, (3, 9))).unwrap().sum_all().unwrap();
+        let gradient = loss.backward().unwrap();
+        let gradient = gradient.get(&weights).unwrap().to_vec1::<f32>().unwrap();
+        let (out, weights) = (
+            out.to_vec2::<f32>().unwrap(),
+            weights.to_vec1::<f32>().unwrap(),
+        );
+        let mut expected = vec![vec![0.0; 9]; 3];
+        let mut d_weights = vec![0.0; wiring.n_slots()];
+        for (b, row) in expected.iter_mut().enumerate() {
+            for gene in 0..70 {
+                let (units, slots) = wiring.mask(b).gene(gene);
+                for (&unit, &slot) in units.iter().zip(slots) {
+                    let x = f64::from(offsets[gene * 3 + b]);
+                    row[usize::from(unit)] += x * f64::from(weights[slot as usize]);
+                    d_weights[slot as usize] += x * f64::from(d_out[b * 9 + usize::from(unit)]);
+                }
+            }
+        }
+        for (got, want) in out.concat().iter().zip(expected.concat()) {
+            assert!((f64::from(*got) - want).abs() < 1e-5);
+        }
+        for (&got, want) in gradient.iter().zip(d_weights) {
+            assert!((f64::from(got) - want).abs() < 1e-5);
+        }
+    }
+}
+
+/// The view's cells of some batches, with their types and batches.
+fn subset<'a>(
+    s: &'a Simulated,
+    of: impl Fn(usize) -> bool,
+) -> (CountsView<'a>, Vec<usize>, Vec<usize>) {
+    let cells: Vec<usize> = (0..s.batch.len()).filter(|&c| of(s.batch[c])).collect();
+    let positions: Vec<Option<u32>> = (0..N_GENES as u32).map(Some).collect();
+    let view = CountsView::new(&s.matrix, cells.clone(), &positions, N_GENES).unwrap();
+    let kinds = cells.iter().map(|&c| s.kind[c]).collect();
+    (view, kinds, cells.iter().map(|&c| s.batch[c]).collect())
+}
+
+#[test]
+fn a_new_batch_finds_its_place_and_moves_nothing() {
+    // The new batch lacks kind 1.
+    let s = simulate(
+        &[
+            (0, 0, 60),
+            (1, 0, 60),
+            (2, 0, 60),
+            (0, 1, 60),
+            (1, 1, 60),
+            (2, 1, 60),
+            (0, 2, 50),
+            (2, 2, 50),
+        ],
+        7,
+    );
+    for with_batches in [true, false] {
+        let (view, kind, batch) = subset(&s, |b| b < 2);
+        let (batch, design) = match with_batches {
+            true => (batch, Design::single(2)),
+            false => (vec![0; batch.len()], Design::single(1)),
+        };
+        let trained = train(&view, &batch, &design, &settings(), &Silent)
+            .unwrap()
+            .model;
+        let (query, query_kind, _) = subset(&s, |b| b == 2);
+        let new = vec![0; query.n_cells()];
+        let short = Settings {
+            max_epochs: Some(20),
+            ..settings()
+        };
+        let mapped = map_batches(&trained, &query, &new, 1, &short, &Silent)
+            .unwrap()
+            .model;
+        assert_eq!(mapped.n_batches(), design.n_batches() + 1);
+        let before = embed(&trained, &view, &batch).unwrap().mean;
+        assert_eq!(before, embed(&mapped, &view, &batch).unwrap().mean);
+        unchanged(&trained, &mapped);
+
+        let codes = vec![design.n_batches(); query.n_cells()];
+        let after = embed(&mapped, &query, &codes).unwrap().mean;
+        let mut right = 0;
+        for (cell, &expected) in query_kind.iter().enumerate() {
+            let distance = |other: usize| -> f64 {
+                let apart = &after.row(cell) - &before.row(other);
+                apart.iter().map(|d| d * d).sum()
+            };
+            let nearest = (0..view.n_cells()).min_by(|&a, &b| distance(a).total_cmp(&distance(b)));
+            right += usize::from(kind[nearest.unwrap()] == expected);
+        }
+        assert!(right >= 97, "{right} of 100 lie with their kind");
+
+        // Its style: the genes that are high in the new batch rise in cells of the first.
+        let genes: Vec<usize> = (0..N_GENES).collect();
+        let run = |style: &[(usize, usize)]| {
+            let how = Reconstruction {
+                genes: &genes,
+                batch: &batch,
+                style,
+                library: Some(1.0),
+                output: Output::Rate,
+            };
+            reconstruct(&mapped, &view, &how).unwrap()
+        };
+        let (own, styled) = (run(&[]), run(&[(0, design.n_batches())]));
+        let sum = |of: &ndarray::Array2<f64>| -> f64 {
+            (2..N_GENES).step_by(7).map(|gene| of.row(gene).sum()).sum()
+        };
+        assert!(
+            sum(&styled) > 1.8 * sum(&own),
+            "{} {}",
+            sum(&styled),
+            sum(&own)
+        );
+    }
+}
+
+/// All that both models have is the same, to the last bit.
+fn unchanged(before: &Vae, after: &Vae) {
+    let after: HashMap<String, Tensor> = after.tensors().unwrap().into_iter().collect();
+    for (name, tensor) in before.tensors().unwrap() {
+        let mut now = after[&name].clone();
+        if now.dims() != tensor.dims() {
+            now = now.narrow(1, 0, tensor.dim(1).unwrap()).unwrap();
+        }
+        let [old, now] = [tensor, now].map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        assert_eq!(old, now, "{name}");
+    }
+}
+
+#[test]
+fn a_model_with_several_covariates_takes_no_new_batch() {
+    let design = Design::new(vec![2, 2], vec![vec![0, 0], vec![1, 1]]).unwrap();
+    let model = Vae::new(
+        &settings(),
+        &design,
+        &Start::flat(N_GENES, &design),
+        &Device::Cpu,
+    );
+    assert!(model.unwrap().with_new_batches(1).is_err());
+}
