@@ -81,8 +81,6 @@ pub struct Settings {
     pub batch_means: BatchMeans,
     /// Weight of the batchified modules' correction.
     pub beta: f64,
-    pub mask_pooling: f64,
-    pub consensus_every: usize,
     /// Depth factors are uniform in `1 - depth_range ..= 1 + depth_range`.
     pub depth_range: f64,
     /// How cells are drawn.
@@ -142,8 +140,6 @@ impl Default for Settings {
             batch_offsets: true,
             batch_means: BatchMeans::Matched,
             beta: 0.2,
-            mask_pooling: 0.0,
-            consensus_every: 0,
             depth_range: 0.02,
             sampling: Sampling::Replacement,
             max_epochs: None,

@@ -128,10 +128,12 @@ impl Sampler {
                 .collect(),
             _ => self.cells.iter().map(|c| c.len() as f64).collect(),
         };
+        let one_batch = weights.iter().filter(|&&w| w > 0.0).count() < 2;
         let rng = &mut self.cell_rng;
         (0..steps)
             .map(|_| {
-                let shares = shares(&weights, n_drawn, rng.random::<f64>());
+                let start = if one_batch { 0.0 } else { rng.random() };
+                let shares = shares(&weights, n_drawn, start);
                 let batches = self.cells.iter().zip(shares);
                 let drawn = batches.map(|(cells, k)| {
                     let draws = (0..k).map(|_| cells[rng.random_range(0..cells.len())]);

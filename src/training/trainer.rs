@@ -112,7 +112,6 @@ struct Trainer<'a> {
     adjustment: Vec<ChaCha8Rng>,
     /// Levels of the covariate from this one on are all that learns; `None`: everything does.
     learns_from: Option<usize>,
-    adjustments: usize,
     /// Per batch and gene, since the last adjustment.
     squared_error: Vec<Vec<f64>>,
     split: Split,
@@ -169,7 +168,6 @@ impl<'a> Trainer<'a> {
                 .map(|b| streams.stream(Purpose::Adjustment, b))
                 .collect(),
             learns_from: None,
-            adjustments: 0,
             squared_error: vec![vec![0.0; view.n_genes()]; n_batches],
             validation: validation_chunks(view, &split),
             split,
@@ -328,31 +326,6 @@ impl<'a> Trainer<'a> {
     fn adjust(&mut self) -> Result<usize> {
         let rules = self.settings.adjustment_rules();
         let mut masks = self.model.masks();
-        let pooling = self.settings.mask_pooling;
-        if masks.len() > 1 && pooling > 0.0 {
-            let n_genes = self.view.n_genes();
-            let totals: Vec<f64> = self
-                .squared_error
-                .iter()
-                .map(|e| e.iter().sum::<f64>().max(1e-9))
-                .collect();
-            let n = totals.len() as f64;
-            let pooled: Vec<f64> = (0..n_genes)
-                .map(|g| {
-                    self.squared_error
-                        .iter()
-                        .zip(&totals)
-                        .map(|(e, t)| e[g] / t)
-                        .sum::<f64>()
-                        / n
-                })
-                .collect();
-            for (e, t) in self.squared_error.iter_mut().zip(&totals) {
-                for (e, p) in e.iter_mut().zip(&pooled) {
-                    *e = (1.0 - pooling) * *e / t + pooling * p;
-                }
-            }
-        }
         if masks.len() == 1 {
             // One mask for all batches is adjusted from all their cells.
             let rest = self.squared_error.split_off(1);
@@ -382,29 +355,6 @@ impl<'a> Trainer<'a> {
         for sums in &mut self.squared_error {
             sums.fill(0.0);
         }
-        self.adjustments += 1;
-        let every = self.settings.consensus_every;
-        if masks.len() > 1 && every > 0 && self.adjustments % every == 0 {
-            let (n_genes, n_hidden) = (masks[0].n_genes(), masks[0].n_hidden());
-            let mut consensus = scvae_empty(n_genes, n_hidden);
-            for gene in 0..n_genes {
-                let mut votes = vec![0usize; n_hidden];
-                for m in &masks {
-                    for u in m.units(gene) {
-                        votes[u] += 1;
-                    }
-                }
-                let n = (votes.iter().sum::<usize>() as f64 / masks.len() as f64).round() as usize;
-                let mut order: Vec<usize> = (0..n_hidden).collect();
-                order.sort_by_key(|&u| std::cmp::Reverse(votes[u]));
-                for &u in &order[..n] {
-                    consensus.connect(gene, u);
-                }
-            }
-            for m in &mut masks {
-                *m = consensus.clone();
-            }
-        }
         let rewired = self.model.rewire(&masks)?;
         self.optimiser.rewire(&rewired);
         Ok(changed)
@@ -424,10 +374,6 @@ impl<'a> Trainer<'a> {
         }
         Ok(sums.means())
     }
-}
-
-fn scvae_empty(n_genes: usize, n_hidden: usize) -> crate::layers::ConnectionMask {
-    crate::layers::ConnectionMask::empty(n_genes, n_hidden)
 }
 
 fn normal(
