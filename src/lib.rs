@@ -11,7 +11,7 @@
 //! | [`likelihood`] | the count distributions as a loss |
 //! | [`model`] | encoder, decoder, the whole, its settings and saved form |
 //! | [`training`] | optimiser, loop, history |
-//! | [`results`] | embedding, reconstruction, style transfer, scScore |
+//! | [`results`] | embedding, reconstruction, style transfer, scScore, mapping of new batches |
 //!
 //! `values` lends [`layers`], [`likelihood`], [`model`] and [`training`] the numbers of a tensor where they lie.
 //!

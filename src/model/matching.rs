@@ -139,8 +139,7 @@ fn mutual(a: &[Profile], b: &[Profile], n_genes: usize) -> Vec<[usize; 2]> {
     let mut pairs = Vec::new();
     for (i, nearest) in nearest_of_a.iter().enumerate() {
         for &j in nearest {
-            // Cells that point away from each other are of kinds that lack their like.
-            if similarity[i][j] > 0.0 && nearest_of_b[j].contains(&i) {
+            if nearest_of_b[j].contains(&i) {
                 pairs.push([a[i].cell, b[j].cell]);
             }
         }
