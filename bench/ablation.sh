@@ -10,32 +10,58 @@ data=${1:?usage: ablation.sh DATA_DIR}
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-results=results/ablation.jsonl
-touch "$results"
+touch results/ablation.jsonl results/batches.jsonl
 
-# fit SET BATCH NAME ARGUMENTS SEED...
+# fit SET NAME ARGUMENTS SEED...: what the settings do without batches -> results/ablation.jsonl
 fit() {
-  local set=$1 batch=$2 name=$3 arguments=$4 extra
-  shift 4
+  local set=$1 name=$2 arguments=$3 results=results/ablation.jsonl extra
+  shift 3
   for seed in "$@"; do
     grep -q "\"dataset\": \"$set\", \"method\": \"$name\", \"seed\": $seed," "$results" && continue
-    extra=$(Rscript fit_embedding.R "$data/$set.h5ad" "$work/e.csv" "$batch" "$seed" 1 "$arguments")
+    extra=$(Rscript fit_embedding.R "$data/$set.h5ad" "$work/e.csv" - "$seed" 1 "$arguments")
     "$python" score_embedding.py "$work/e.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" \
       --seed "$seed" --no-scib --extra "$extra" --results "$results" >/dev/null
   done
 }
 
+# fit_batches GROUP NAME ARGUMENTS: the same with batches, on both sets that have them -> results/batches.jsonl
+fit_batches() {
+  local group=$1 name=$2 arguments=$3 results=results/batches.jsonl set seed
+  for set in pbmc_kang_ctrl celllines_tian; do
+    for seed in 0 1 2; do
+      grep -q "\"group\": \"$group\", \"dataset\": \"$set\", \"method\": \"$name\", \"seed\": $seed," "$results" &&
+        continue
+      Rscript fit_embedding.R "$data/$set.h5ad" "$work/e.csv" batch "$seed" 1 "$arguments" >/dev/null
+      "$python" score_embedding.py "$work/e.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" --seed "$seed" \
+        --model-batch --scib-total --extra "{\"group\": \"$group\"}" --results "$work/row.jsonl" >/dev/null
+      "$python" batches_table.py --add "$work/row.jsonl"
+      rm "$work/row.jsonl"
+    done
+  done
+}
+
 never='connections = connectionControl(adjust_every = 0)'
-separate='batches = batchControl(masks = "separate")'
 shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
-  fit $set - "100 epochs" "max_epochs = 100" 0 1 2
-  fit $set - "200 epochs" "max_epochs = 200" 0 1 2
-  fit $set - "no adjustment" "$never" 0 1 2
-  fit $set - "no fc_layer" "fc_layer = FALSE" 0 1 2
-  fit $set - "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
-  fit $set - "shuffle" "$shuffle" 0 1 2
+  fit $set "100 epochs" "max_epochs = 100" 0 1 2
+  fit $set "200 epochs" "max_epochs = 200" 0 1 2
+  fit $set "no adjustment" "$never" 0 1 2
+  fit $set "no fc_layer" "fc_layer = FALSE" 0 1 2
+  fit $set "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
+  fit $set "shuffle" "$shuffle" 0 1 2
 done
-fit pbmc_kang_ctrl batch "donors given, separate masks" "$separate" 0 1 2
-fit celllines_tian batch "protocols given, separate masks" "$separate" 0 1 2
 "$python" ablation_table.py
+
+separate='batches = batchControl(masks = "separate")'
+balanced='training = trainingControl(sampling = "balanced")'
+paper='batches = batchControl(masks = "separate", offsets = FALSE, beta = 1)'
+fit_batches masks "shared (default)" ""
+fit_batches masks "separate (the paper)" "$separate"
+fit_batches settings "**default**" ""
+fit_batches settings "differences from the means of all cells" 'batches = batchControl(means = "all")'
+fit_batches settings "no measured differences" 'batches = batchControl(offsets = FALSE)'
+fit_batches settings "the same number of cells from every batch" "$balanced"
+fit_batches settings "no modules (beta 0)" 'batches = batchControl(beta = 0)'
+fit_batches settings "modules of weight 1" 'batches = batchControl(beta = 1)'
+fit_batches settings "the paper's way" "$paper, $balanced"
+"$python" batches_table.py

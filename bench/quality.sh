@@ -14,24 +14,14 @@ trap 'rm -rf "$work"' EXIT
 results=results/quality.jsonl
 touch "$results"
 
-# fit SET BATCH METHOD SEED
-fit() {
-  grep -q "\"dataset\": \"$1\", \"method\": \"$3\", \"seed\": $4," "$results" && return 0
-  local out=$work/embedding row=() extra
-  [ "$2" = - ] || row=(--model-batch)
-  extra=$(Rscript fit_embedding.R "$data/$1.h5ad" "$out.csv" "$2" "$4" 1)
-  "$python" score_embedding.py "$out.csv" "$data/$1.h5ad" --dataset "$1" --method "$3" --seed "$4" \
-    ${row[@]+"${row[@]}"} --extra "$extra" --results "$results" >/dev/null
-  echo "$(date +%T) $1 $3 seed $4 done"
-}
+score_flags=()
+. ./fit.sh
 
-[ $# -gt 0 ] || set -- kang kang_batch tian_batch bladder facs
+[ $# -gt 0 ] || set -- kang bladder facs
 for set in "$@"; do
   for seed in 0 1 2 3 4; do
     case $set in
       kang) fit pbmc_kang_ctrl - scvae "$seed" ;;
-      kang_batch) fit pbmc_kang_ctrl batch scvae_batch "$seed" ;;
-      tian_batch) fit celllines_tian batch scvae_batch "$seed" ;;
       bladder) fit mouse_bladder_han - scvae "$seed" ;;
       facs) fit pbmc_facs_zheng - scvae "$seed" ;;
       *) echo "unknown set $set" >&2; exit 2 ;;

@@ -126,8 +126,8 @@ def groups_of(rows, ours):
     return sorted(groups, key=lambda g: (g.method, -(g.epochs or 0), str(g.genes)))
 
 
-def mean_se(group, key):
-    """Mean and standard error over the seeds; (None, None) where not scored."""
+def mean_sd(group, key):
+    """Mean and standard deviation over the seeds; None where there are too few."""
     v = [r["metrics"].get(key) for r in group.runs]
     v = [x for x in v if x is not None]
     if not v:
@@ -135,11 +135,17 @@ def mean_se(group, key):
     mean = sum(v) / len(v)
     if len(v) == 1:
         return mean, None
-    var = sum((x - mean) ** 2 for x in v) / (len(v) - 1)
-    return mean, math.sqrt(var / len(v))
+    return mean, math.sqrt(sum((x - mean) ** 2 for x in v) / (len(v) - 1))
 
 
-def table(groups, columns, cells):
+def mean_se(group, key):
+    """Mean and standard error over the seeds; None where there are too few."""
+    mean, sd = mean_sd(group, key)
+    scored = sum(r["metrics"].get(key) is not None for r in group.runs)
+    return mean, None if sd is None else sd / math.sqrt(scored)
+
+
+def table(groups, columns, cells, mean_spread=mean_se):
     """Markdown lines of one table, the best entry of each score in bold."""
     head = ["method", "dims", "genes", "epochs", "seeds"] + [c for c, _ in columns]
     lines = [
@@ -147,7 +153,9 @@ def table(groups, columns, cells):
         "|" + "---|" * 2 + "--:|" * (len(head) - 2),
     ]
     stats = {
-        (g, k): mean_se(groups[g], k) for g in range(len(groups)) for _, k in columns
+        (g, k): mean_spread(groups[g], k)
+        for g in range(len(groups))
+        for _, k in columns
     }
     best = {}
     for _, k in columns:
@@ -171,14 +179,14 @@ def table(groups, columns, cells):
             str(len(group.runs)),
         ]
         for _, k in columns:
-            mean, se = stats[g, k]
+            mean, spread = stats[g, k]
             if mean is None:
                 entries.append("-")
                 continue
             text = f"{mean:.3f}"
             if round(mean, 3) == best[k]:
                 text = f"**{text}**"
-            entries.append(text + (f" ± {se:.3f}" if se is not None else ""))
+            entries.append(text + (f" ± {spread:.3f}" if spread is not None else ""))
         lines.append("| " + " | ".join(entries) + " |")
     return lines
 

@@ -3,7 +3,7 @@
 
   python score_embedding.py EMB.csv DATA.h5ad --dataset SET --method NAME [--seed 0]
          [--label-key cell_type] [--batch-key batch] [--metric-seed 0]
-         [--extra '{"epochs": 100}'] [--results quality.jsonl]
+         [--extra '{"epochs": 100}'] [--scib-total] [--results quality.jsonl]
 
 EMB.csv has a header, the cell name in the first column and one column per
 latent dimension, as R's write.csv(embedding) gives it. A cell that the model
@@ -22,6 +22,9 @@ other methods'.
 --batch-key only says which batches to score the mixing of ("none" for no batch
 scores). Whether the model was given them is a property of the method: say so
 with --model-batch.
+
+--scib-total adds the scores of batch integration and their total (peers/scib.py);
+integration_table.py reads such rows.
 
 From Python:
 
@@ -49,28 +52,40 @@ class Truth(NamedTuple):
     labels: np.ndarray
     batch: Optional[np.ndarray]
     info: dict
+    before: Optional[np.ndarray] = None
 
 
-def load_truth(h5ad, label_key="cell_type", batch_key="batch", no_filter=False):
+def load_truth(
+    h5ad, label_key="cell_type", batch_key="batch", no_filter=False, scib_total=False
+):
     """Names, labels and batches of the cells of `h5ad` that pass the filter.
 
-    `batch` is None where the key is None, absent or constant.
+    `batch` is None where the key is None, absent or constant. With `scib_total`,
+    `before` is what score() needs for the total of the integration scores.
     """
     a, info = common.load(h5ad, no_filter=no_filter)
     labels = common.labels_of(a, label_key)
     if labels is None:
         raise SystemExit(f"{h5ad}: no obs column {label_key!r}")
     batch = common.batches_of(a, batch_key) if batch_key else None
-    return Truth(a.obs_names.to_numpy().astype(str), labels, batch, info)
+    before = None
+    if scib_total:
+        import scib
+
+        if batch is None:
+            raise SystemExit(f"{h5ad}: --scib-total needs at least two batches")
+        before = scib.before_integration(a)
+    return Truth(a.obs_names.to_numpy().astype(str), labels, batch, info, before)
 
 
-def score(emb, labels, batch=None, seed=0, scib=True):
+def score(emb, labels, batch=None, seed=0, scib=True, before=None):
     """All metrics of one embedding (see peers/metrics.py for what they mean).
 
     Rows of `emb` with a coordinate that is not finite are left out together
     with their labels. `seed` is that of Leiden and k-means, not of the model.
     scib=False leaves out cLISI, iLISI and graph connectivity, whose library
-    takes seconds to load.
+    takes seconds to load. With `before` (load_truth(..., scib_total=True).before)
+    the integration scores and their total are added (see peers/scib.py).
     """
     import metrics
 
@@ -88,6 +103,10 @@ def score(emb, labels, batch=None, seed=0, scib=True):
         if len(batch) != len(emb):
             raise ValueError(f"{len(batch)} batches for {len(emb)} cells")
         batch = batch[keep]
+    if before is not None:
+        import scib
+
+        return scib.compute(emb[keep], labels[keep], batch, before[keep], seed)
     return metrics.compute(emb[keep], labels[keep], batch, seed, scib=scib)
 
 
@@ -123,6 +142,9 @@ def main():
     ap.add_argument("--metric-seed", type=int, default=0)
     ap.add_argument("--no-filter", action="store_true")
     ap.add_argument("--no-scib", action="store_true")
+    ap.add_argument(
+        "--scib-total", action="store_true", help="add the total of peers/scib.py"
+    )
     ap.add_argument("--extra", default="{}", help="JSON object merged into the line")
     ap.add_argument("--results", help="JSONL file to append to")
     x = ap.parse_args()
@@ -131,7 +153,9 @@ def main():
     if not isinstance(extra, dict):
         raise SystemExit("--extra must be a JSON object")
     batch_key = None if x.batch_key.lower() == "none" else x.batch_key
-    truth = load_truth(x.h5ad, x.label_key, batch_key, x.no_filter)
+    if x.no_scib and x.scib_total:
+        raise SystemExit("--no-scib and --scib-total exclude each other")
+    truth = load_truth(x.h5ad, x.label_key, batch_key, x.no_filter, x.scib_total)
     emb = read_embedding(x.embedding, truth.cells)
     found = int(np.isfinite(emb).all(axis=1).sum())
     if found != len(emb):
@@ -150,7 +174,9 @@ def main():
         data=truth.info,
     )
     rec.update(extra)
-    rec["metrics"] = score(emb, truth.labels, truth.batch, x.metric_seed, not x.no_scib)
+    rec["metrics"] = score(
+        emb, truth.labels, truth.batch, x.metric_seed, not x.no_scib, truth.before
+    )
     if x.results:
         common.append_jsonl(x.results, rec)
     print(json.dumps(rec), flush=True)

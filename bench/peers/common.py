@@ -11,6 +11,7 @@ for _library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import fcntl  # noqa: E402
 import json  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -113,6 +114,27 @@ def hvg_counts(a, n_top=2000, batch_key=None):
     raise last
 
 
+def add_score_arguments(ap):
+    """What every peer run takes for its scores: score() reads the first."""
+    ap.add_argument(
+        "--scib-total", action="store_true", help="add the total of scib.py"
+    )
+    ap.add_argument("--results", help="JSONL file to append to")
+
+
+def score(x, emb, labels, batch):
+    """The metrics of the embedding of `x.h5ad`, with the integration scores if asked for."""
+    if x.scib_total:
+        import scib
+
+        return scib.compute_for(emb, x.h5ad)
+    import metrics
+
+    return metrics.compute(emb, labels, batch, 0)
+
+
 def append_jsonl(path, rec):
+    """Appends one line, whole, though other processes append to the same file."""
     with open(path, "a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
         f.write(json.dumps(rec) + "\n")

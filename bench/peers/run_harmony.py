@@ -1,7 +1,7 @@
 """Harmony (Korsunsky et al. 2019), harmonypy at its defaults, on principal components.
 
   python run_harmony.py IN.h5ad --name SET --out DIR [--pcs 50] [--batch-key batch]
-         [--seed 0] [--results FILE.jsonl]
+         [--seed 0] [--scib-total] [--results FILE.jsonl]
 
 normalize_total(1e4), log1p, 2,000 variable genes (flavour seurat, per batch), PCA.
 """
@@ -26,12 +26,11 @@ def main():
     ap.add_argument("--out", required=True)
     ap.add_argument("--pcs", type=int, default=50)
     ap.add_argument("--batch-key", default="batch")
-    ap.add_argument("--results")
     ap.add_argument("--seed", type=int, default=0)
+    common.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
     import harmonypy
-    import metrics
     from run_pca import lognorm_pca
 
     a, info = common.load(x.h5ad)
@@ -66,7 +65,7 @@ def main():
         harmony_s=round(t_harmony, 2),
         peak_rss_mib=common.peak_mib(),
         loadavg=common.loadavg(),
-        metrics=metrics.compute(z, labels, batch, 0),
+        metrics=common.score(x, z, labels, batch),
     )
     if x.results:
         common.append_jsonl(x.results, rec)

@@ -1,9 +1,11 @@
 """Linear baseline of scanpy (Wolf et al. 2018).
 
-  python run_pca.py IN.h5ad --name SET --out DIR [--seed 0] [--results FILE.jsonl]
+  python run_pca.py IN.h5ad --name SET --out DIR [--no-scale] [--seed 0]
+         [--scib-total] [--results FILE.jsonl]
 
 normalize_total(1e4), log1p, 2,000 variable genes (flavour seurat), scale (max 10),
-PCA; the first 10 and the first 50 components are scored.
+PCA; the first 10 and the first 50 components are scored. --no-scale leaves the
+scaling out.
 """
 
 import common
@@ -40,31 +42,32 @@ def main():
     ap.add_argument("h5ad")
     ap.add_argument("--name", required=True)
     ap.add_argument("--out", required=True)
-    ap.add_argument("--results")
+    ap.add_argument("--no-scale", action="store_true")
     ap.add_argument("--seed", type=int, default=0)
+    common.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
-    import metrics
 
     a, info = common.load(x.h5ad)
     labels, batch = common.labels_of(a), common.batches_of(a)
     t = time.perf_counter()
-    emb, n_genes = lognorm_pca(a, seed=x.seed)
+    emb, n_genes = lognorm_pca(a, scale=not x.no_scale, seed=x.seed)
     wall = time.perf_counter() - t
     peak = common.peak_mib()
     for d in (10, 50):
         e = emb[:, :d]
-        np.save(os.path.join(x.out, f"{x.name}.pca{d}.npy"), e)
+        method = f"pca{d}" + ("_unscaled" if x.no_scale else "")
+        np.save(os.path.join(x.out, f"{x.name}.{method}.npy"), e)
         rec = dict(
             dataset=x.name,
-            method=f"pca{d}",
+            method=method,
             seed=x.seed,
             genes_used=n_genes,
             data=info,
             wall_s=round(wall, 2),
             peak_rss_mib=peak,
             loadavg=common.loadavg(),
-            metrics=metrics.compute(e, labels, batch, 0),
+            metrics=common.score(x, e, labels, batch),
         )
         if x.results:
             common.append_jsonl(x.results, rec)

@@ -2,7 +2,7 @@
 
   python run_scvi.py IN.h5ad --name SET --out DIR --genes full|hvg2000
          [--batch-key batch] [--max-epochs N] [--seed 0] [--threads 2]
-         [--results FILE.jsonl]
+         [--scib-total] [--results FILE.jsonl]
 
 Without --max-epochs it trains for the epochs that scvi-tools' own rule gives,
 min(round(20000 / cells * 400), 400). hvg2000 takes the 2,000 most variable genes
@@ -35,7 +35,7 @@ def main():
     ap.add_argument("--max-epochs", type=int, default=None)
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--results")
+    common.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
     import torch
@@ -107,9 +107,7 @@ def main():
         ),
     )
     del model
-    import metrics
-
-    rec["metrics"] = metrics.compute(z, labels, batch, 0)
+    rec["metrics"] = common.score(x, z, labels, batch)
     if x.results:
         common.append_jsonl(x.results, rec)
     print(rec, flush=True)
