@@ -11,8 +11,8 @@ use crate::layers::{wire, ConnectionMask};
 use crate::{Error, Result};
 
 impl Vae {
-    /// This model with `n_new` further batches: new sub-modules that have learned nothing, and no
-    /// offsets. A model without batches becomes the first batch of the new one.
+    /// This model with `n_new` further batches: new sub-modules as the known ones are on average,
+    /// and no offsets. A model without batches becomes the first batch of the new one.
     ///
     /// # Errors
     /// [`Error::Argument`] for a model with several covariates.
@@ -28,16 +28,19 @@ impl Vae {
         let device = self.encoder.bias.device();
         let mut model = Vae::new(&self.settings, &design, &start, device)?;
         let mut tensors: HashMap<String, Tensor> = model.tensors()?.into_iter().collect();
-        if self.design.n_levels().is_empty() {
-            // Without parameters a sub-module changes nothing.
-            for (name, tensor) in &mut tensors {
-                if name.starts_with("encoder.batch.0.0.") || name.starts_with("decoder.batch.0.0.")
-                {
-                    *tensor = tensor.zeros_like()?;
+        let known: HashMap<String, Tensor> = self.tensors()?.into_iter().collect();
+        let n_known = self.design.n_levels().first().copied().unwrap_or(0);
+        for (name, tensor) in &mut tensors {
+            // New modules start from what the known ones have in common; from nothing if there are none.
+            if let Some((module, part)) = of_module(name) {
+                let mut mean = tensor.zeros_like()?;
+                for level in 0..n_known {
+                    mean = (mean + &known[&format!("{module}.{level}.{part}")])?;
                 }
+                *tensor = (mean / n_known.max(1) as f64)?;
             }
         }
-        for (name, known) in self.tensors()? {
+        for (name, known) in known {
             if let Some(tensor) = tensors.get_mut(&name) {
                 *tensor = continued(&name, &known, tensor)?;
             }
@@ -59,6 +62,16 @@ fn continued(name: &str, known: &Tensor, fresh: &Tensor) -> CandleResult<Tensor>
     }
     let (n_old, n_all) = (known.dim(1)?, fresh.dim(1)?);
     Tensor::cat(&[known, &fresh.narrow(1, n_old, n_all - n_old)?], 1)
+}
+
+/// Splits the name of a sub-module's parameter into those of the module and of the parameter.
+fn of_module(name: &str) -> Option<(&'static str, &str)> {
+    let modules = ["encoder.batch.0", "decoder.batch.0"].into_iter();
+    let mut found = modules.filter_map(|module| {
+        let rest = name.strip_prefix(module)?.strip_prefix('.')?;
+        Some((module, rest.split_once('.')?.1))
+    });
+    found.next()
 }
 
 /// For each gene the connections that most masks have, as many as they have on average.
