@@ -25,8 +25,9 @@
 #'   to the new cells: of the `k` nearest cells in the embedding the most frequent label. Needs the
 #'   package RANN.
 #' @param k Nearest cells that vote.
-#' @param max_epochs Passes over the new cells; NULL: as many as come to 200 mini-batches, at least
-#'   20.
+#' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
+#'   20. More lets the new batch's modules learn its few cells by heart and drift away from the
+#'   others.
 #' @param lr Learning rate.
 #' @inheritParams fitSCVAE
 #' @return A model of class `SCVAE` that knows the new batches beside its own. `latent`,
@@ -48,7 +49,7 @@
 #' head(mapped$latent[, 1:3])
 #' @export
 mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
-                     max_epochs = NULL, lr = 1e-3, seed = NULL, threads = NULL, verbose = TRUE) {
+                     max_epochs = NULL, lr = 1e-4, seed = NULL, threads = NULL, verbose = TRUE) {
   call <- rlang::current_env()
   check_model(model, call)
   if (length(model$covariates) > 1) {
@@ -101,9 +102,9 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
   result
 }
 
-# 200 mini-batches, but never fewer than 20 passes.
+# 100 mini-batches, but never fewer than 20 passes.
 mapping_epochs <- function(n_cells, batch_size) {
-  max(20, ceiling(200 * (batch_size %||% 128) / n_cells))
+  max(20, ceiling(100 * (batch_size %||% 128) / n_cells))
 }
 
 new_batches <- function(batch, model, counts, call) {

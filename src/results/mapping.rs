@@ -82,9 +82,10 @@ fn log_ratios(
         let design = model.design.clone();
         let px = model.decode(&z, &minibatch.segments, &design, &mut Mode::Evaluate)?;
         let shares = px_scale(&px.scale)?.to_vec2::<f32>()?;
+        let library: Vec<f64> = order.iter().map(|&cell| view.library(cell)).collect();
         for (gene, shares) in shares.iter().enumerate() {
-            for (&cell, &share) in order.iter().zip(shares) {
-                expected[batch[cell] - new.start][gene] += view.library(cell) * f64::from(share);
+            for ((&cell, &share), library) in order.iter().zip(shares).zip(&library) {
+                expected[batch[cell] - new.start][gene] += library * f64::from(share);
             }
         }
     }
