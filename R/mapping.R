@@ -2,18 +2,20 @@
 
 #' Map cells of a new batch to a trained model
 #'
-#' Adds one or more batches to a model and trains only what is theirs: the modules of the new
-#' batches and their offsets per gene. All else stays as it is, to the last bit, so the embedding of
-#' the cells that the model was trained with does not change, and new cells lie where the model's
-#' own cells of their kind do. It takes seconds.
+#' Adds one or more batches to a model and trains only what is theirs: the decoder's modules of the
+#' new batches and their offsets per gene; the encoder's modules are the mean of the known ones. All
+#' else stays as it is, to the last bit, so the embedding of the cells that the model was trained
+#' with does not change, and new cells lie where the model's own cells of their kind do. It takes
+#' seconds.
 #'
 #' The model remembers means over groups of like cells (no single cell). The new cells are compared
 #' with these to measure what sets their batch apart, so the new batch may hold some of the kinds of
 #' cells only. Kinds of cells that the model has never seen are drawn to the nearest kind that it
 #' knows: look at the labels' confidence.
 #'
-#' Genes are matched by name, as in [predict.SCVAE()]: those that are lacking are taken as zero, with
-#' a warning that says how many, and it is an error if more than a fifth is. Cells are not filtered.
+#' Genes are matched by name, as in [predict.SCVAE()]: those that are lacking are taken as zero,
+#' with a warning that says how many, and it is an error if more than a fifth is. Cells are not
+#' filtered.
 #' For cells of batches that the model knows, [predict.SCVAE()] is enough and nothing is trained.
 #'
 #' @param model A model from [fitSCVAE()], with or without batches. Not with several covariates.
@@ -26,8 +28,7 @@
 #'   package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
-#'   20. More lets the new batch's modules learn its few cells by heart and drift away from the
-#'   others.
+#'   20. It matters for transfer to the new batch, not for the embedding.
 #' @param lr Learning rate.
 #' @inheritParams fitSCVAE
 #' @return A model of class `SCVAE` that knows the new batches beside its own. `latent`,
@@ -49,7 +50,7 @@
 #' head(mapped$latent[, 1:3])
 #' @export
 mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
-                     max_epochs = NULL, lr = 1e-4, seed = NULL, threads = NULL, verbose = TRUE) {
+                     max_epochs = NULL, lr = 1e-3, seed = NULL, threads = NULL, verbose = TRUE) {
   call <- rlang::current_env()
   check_model(model, call)
   if (length(model$covariates) > 1) {

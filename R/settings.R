@@ -56,9 +56,9 @@ connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.
 #' @param eps,weight_decay The optimiser's (Adam's) constant in the denominator and weight decay.
 #' @param depth_range Each cell's counts are multiplied by a factor drawn from `1 - depth_range` to
 #'   `1 + depth_range` before the encoder sees them; 0: never.
-#' @param sampling How mini-batches are drawn: `"replacement"`, from every batch in proportion to its
-#'   cells; `"balanced"`, the same number from every batch, as in the paper, which draws the cells of
-#'   small batches over and over; or `"shuffle"`, every cell once per epoch.
+#' @param sampling How mini-batches are drawn: `"replacement"`, from every batch in proportion to
+#'   its cells; `"balanced"`, the same number from every batch, as in the paper, which draws the
+#'   cells of small batches over and over; or `"shuffle"`, every cell once per epoch.
 #' @return A list for the argument `training` of [fitSCVAE()].
 #' @examples
 #' trainingControl(sampling = "shuffle")
@@ -78,22 +78,22 @@ trainingControl <- function(eps = 0.01, weight_decay = 1e-6, depth_range = 0.02,
 #' How batches are told from cells
 #'
 #' Each cell passes two modules of its batch: one in the encoder takes the batch effect away, one in
-#' the decoder brings it back (the paper's batchified modules). Beside them, and before any training,
-#' the batches' differences are measured gene by gene: they are taken off what the encoder sees, and
-#' are where the decoder's offsets per gene and batch start from.
+#' the decoder brings it back (the paper's batchified modules). Beside them, and before training,
+#' the batches' differences are measured gene by gene: they are taken off what the encoder sees,
+#' and are where the decoder's offsets per gene and batch start from.
 #'
 #' With several covariates (donor, chemistry) there is one module and one set of offsets for each,
 #' and they add up; what the encoder sees is centred by combination.
 #'
-#' @param masks Connections `"shared"` by all batches, or `"separate"` ones for each batch, as in the
-#'   paper. Separate ones learn nothing from each other. Not with several covariates.
+#' @param masks Connections `"shared"` by all batches, or `"separate"` ones for each batch, as in
+#'   the paper. Separate ones learn nothing from each other. Not with several covariates.
 #' @param offsets Measure the batches' differences and use them. FALSE leaves all to the modules, as
 #'   in the paper.
 #' @param means What the differences are measured with: `"matched"`, pairs of cells that are among
 #'   each other's nearest in two batches (Haghverdi et al. 2018), so that a batch may lack kinds of
-#'   cells that others have, or hold them in other numbers; or the means of `"all"` cells, which take
-#'   a difference in composition for one between the batches. Two batches need kinds in common: where
-#'   each has kinds that the other lacks, some of these may be paired with each other.
+#'   cells that others have, or hold them in other numbers; or the means of `"all"` cells, which
+#'   take a difference in composition for one between the batches. Two batches need kinds in
+#'   common: where each has kinds that the other lacks, some of these may be paired with each other.
 #' @param beta The weight of the modules; 1 in the paper. With more, batches mix better, and cell
 #'   types keep apart less well.
 #' @return A list for the argument `batches` of [fitSCVAE()].

@@ -47,7 +47,8 @@ The paper's masks M^b share nothing but their start: each is adjusted from its o
   most of them have.
 
 Pooling and consensus were taken out of the package after this; they are in the commit "Batches: differences measured
-from matching cells", as the settings `mask_pooling` and `consensus_every`.
+from matching cells", as the settings `mask_pooling` and `consensus_every`. On celllines_tian only what is listed
+was run.
 
 """,
     "settings": """## Settings

@@ -91,7 +91,7 @@ test_that("mistakes in mapping are named", {
   model <- quick_fit(sim$counts[, !sim$new], batch = sim$batch[!sim$new], seed = 1)
   two <- quick_fit(
     sim$counts,
-    batch = data.frame(donor = sim$batch, chemistry = rep(c("v2", "v3"), length.out = 240)), seed = 1
+    batch = list(donor = sim$batch, chemistry = rep(c("v2", "v3"), length.out = 240)), seed = 1
   )
   expect_snapshot({
     cat(error_text(mapSCVAE(model, query, batch = "batch_1")))

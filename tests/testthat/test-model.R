@@ -60,7 +60,7 @@ test_that("computing in pieces changes nothing but the last digits", {
   get <- function(cells, chunk) {
     reconstruct_cells(
       model, as_counts(sim$counts), NULL, NULL, cells, "observed", "px_scale",
-      to = NULL, threads = 1, call = rlang::current_env(), chunk = chunk
+      style = NULL, threads = 1, call = rlang::current_env(), chunk = chunk
     )
   }
   whole <- get(NULL, 1e6)
