@@ -17,7 +17,7 @@ if [ -n "${RSCRIPT5:-}" ]; then
 fi
 "$here/../../tools/trixie-chroot.sh" make
 chroot_dir=${SCVAE_CHROOT:-/var/cache/scvae/trixie}
-work=$(mktemp -d "$chroot_dir/tmp/seurat.XXXXXX")
+work=$(mktemp -d -p "$chroot_dir/tmp")
 trap 'rm -rf "$work"' EXIT
 cp "$here/run_seurat_integration.R" "$here/seurat_counts.R" "$work"
 cp "$counts" "$work/counts.h5ad"
