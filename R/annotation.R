@@ -1,0 +1,198 @@
+# What is known of each cell: its batch and its label. `cells` is a handle on counts or on an
+# embedding.
+
+# Batches ----------------------------------------------------------------------------------------
+
+# `batch` is NULL, one value per cell, the name of a column of the cells' annotation, or several
+# covariates: names of columns, a data frame or a list. Batches are the values, or the combinations
+# of the covariates' values that occur. Names are sorted as text in the C locale, so that every
+# route and every computer gives them the same order.
+resolve_batch <- function(batch, cells, call = rlang::caller_env()) {
+  if (is.null(batch)) {
+    return(NULL)
+  }
+  column <- NULL
+  if (is.character(batch) && names_columns(batch, cells)) {
+    column <- batch
+    batch <- lapply(stats::setNames(batch, batch), cell_column, cells, "batch", call)
+  } else if (methods::is(batch, "DataFrame")) {
+    batch <- as.list(batch)
+  } else if (!is.list(batch)) {
+    batch <- list(batch = batch)
+  }
+  batch_levels(check_covariates(batch, cells, column, call), column)
+}
+
+# Text that is not one value per cell can only mean columns.
+names_columns <- function(batch, cells) {
+  known <- c(cells$columns, cells$hidden_columns)
+  if (length(batch) == 1) {
+    return(cells$n_cells != 1)
+  }
+  all(batch %in% known) || (length(batch) != cells$n_cells && any(batch %in% known))
+}
+
+check_covariates <- function(batch, cells, column, call) {
+  names <- names(batch)
+  if (length(batch) == 0 || is.null(names) || anyDuplicated(names) || any(names == "")) {
+    value <- describe(batch)
+    abort_scvae(
+      c(
+        "The covariates of {.arg batch} need names of their own, but {.arg batch} is {value}.",
+        i = "Give {.code data.frame(donor = ..., chemistry = ...)} or names of columns."
+      ),
+      "argument",
+      call
+    )
+  }
+  single <- length(batch) == 1
+  for (name in names) {
+    source <- if (!is.null(column)) name else if (!single) name
+    batch[[name]] <- check_batch_vector(batch[[name]], cells, source, call)
+  }
+  batch
+}
+
+# Codes and names of the batches, and which level of each covariate a batch has.
+batch_levels <- function(values, column) {
+  levels <- lapply(values, function(x) sort(unique(x), method = "radix"))
+  codes <- Map(match, values, levels)
+  # The last covariate changes fastest.
+  code <- Reduce(function(all, i) all * length(levels[[i]]) + codes[[i]] - 1, seq_along(codes), 0)
+  present <- sort(unique(code))
+  first <- match(present, code)
+  names <- do.call(paste, c(lapply(values, `[`, first), sep = " / "))
+  list(
+    codes = match(code, present) - 1L,
+    names = names,
+    covariates = levels,
+    levels = unlist(lapply(codes, function(x) x[first] - 1L), use.names = FALSE),
+    values = factor(names[match(code, present)], levels = names),
+    column = column
+  )
+}
+
+check_batch_vector <- function(batch, cells, column, call) {
+  batch <- cell_values(batch, cells, "batch", column, call)
+  source <- if (is.null(column)) "" else sprintf(" (column \"%s\")", column)
+  missing <- which(is.na(batch))
+  if (length(missing) > 0) {
+    first <- cells$cell_names[missing[1]]
+    abort_scvae(
+      c(
+        "{.arg batch}{source} is NA for {length(missing)} cell{?s}; the first is {.val {first}}.",
+        i = "Give every cell a batch, or leave these cells out."
+      ),
+      "argument",
+      call
+    )
+  }
+  batch
+}
+
+# A batch needs cells to learn from: under 3 is an error, under 20 a warning. `kept` says which
+# cells the filter left.
+check_batch_size <- function(batch, kept = NULL, call = rlang::caller_env()) {
+  if (is.null(batch)) {
+    return(invisible())
+  }
+  values <- if (is.null(kept)) batch$values else batch$values[kept]
+  size <- table(values)
+  tiny <- names(size)[size < 3]
+  if (length(tiny) > 0) {
+    abort_scvae(
+      c(
+        "{cli::qty(length(tiny))}Batch{?es} {.val {tiny}} {?has/have} fewer than 3 cells.",
+        i = "Join small batches or leave their cells out."
+      ),
+      "counts",
+      call
+    )
+  }
+  small <- names(size)[size < 20]
+  if (length(small) > 0) {
+    warn_scvae(
+      c(
+        "{cli::qty(length(small))}Batch{?es} {.val {small}} {?has/have} fewer than 20 cells.",
+        i = "The correction of so small a batch is uncertain."
+      ),
+      "batch"
+    )
+  }
+  invisible()
+}
+
+# Labels -----------------------------------------------------------------------------------------
+
+# The label of each cell, NA where there is none.
+resolve_labels <- function(labels, cells, call) {
+  if (is.null(labels)) {
+    return(NULL)
+  }
+  column <- NULL
+  if (is.character(labels) && length(labels) == 1 && cells$n_cells != 1) {
+    column <- labels
+    labels <- cell_column(labels, cells, "labels", call)
+  }
+  cell_values(labels, cells, "labels", column, call)
+}
+
+# Both -------------------------------------------------------------------------------------------
+
+# A column of the annotation, for the argument `argument`.
+cell_column <- function(name, cells, argument, call) {
+  known <- cells$columns
+  if (!name %in% c(known, cells$hidden_columns)) {
+    abort_scvae(
+      if (length(known) == 0) {
+        c(
+          "{.arg {argument}} is {.val {name}}, but there are no columns to look it up in.",
+          i = "Give a vector with one value for each of the {cells$n_cells} cells."
+        )
+      } else {
+        c(
+          "There is no column {.val {name}} for {.arg {argument}}.",
+          i = "The columns are {.val {known}}.",
+          nearest_hint(name, known)
+        )
+      },
+      "argument",
+      call
+    )
+  }
+  cells$column(name)
+}
+
+# One text per cell, in the cells' order; NA where there is none. `column` is where the values are
+# from, for messages.
+cell_values <- function(values, cells, argument, column, call) {
+  source <- if (is.null(column)) "" else sprintf(" (column \"%s\")", column)
+  if (!is.atomic(values) || length(dim(values)) > 1) {
+    value <- describe(values)
+    abort_scvae(
+      c(
+        "{.arg {argument}}{source} must be a vector or a factor, not {value}.",
+        i = "Give one value per cell, or the name of a column."
+      ),
+      "argument",
+      call
+    )
+  }
+  if (length(values) != cells$n_cells) {
+    abort_scvae(
+      c(
+        "{.arg {argument}}{source} must have one value per cell: {cells$n_cells}, not \\
+         {length(values)}.",
+        i = "Its order must be that of the cells."
+      ),
+      "argument",
+      call
+    )
+  }
+  given <- names(values)
+  if (!is.null(given) && !anyDuplicated(given) && all(cells$cell_names %in% given)) {
+    # A named vector is taken by its names.
+    values <- values[cells$cell_names]
+  }
+  unname(as.character(values))
+}
