@@ -11,8 +11,10 @@ use crate::counts::CountsView;
 /// Cells that are compared, of all batches together and of one batch at most.
 const MOST_CELLS: usize = 4000;
 const MOST_OF_BATCH: usize = 500;
-/// Nearest cells of the other batch that are looked at.
-const NEAREST: usize = 5;
+/// Nearest cells of the other batch that are looked at: a quarter of them within these bounds. Fewer find pairs that are
+/// alike in their noise too, by which the batches' differences come out too small; more find pairs of unlike kinds.
+const FEWEST_NEAREST: usize = 5;
+const MOST_NEAREST: usize = 20;
 /// Counts of all cells are brought to this before their logarithms are compared.
 const TOTAL: f64 = 1e4;
 
@@ -43,7 +45,7 @@ pub fn matches(
     n_batches: usize,
     rng: &mut ChaCha8Rng,
 ) -> Vec<Matches> {
-    let most = MOST_OF_BATCH.min(MOST_CELLS / n_batches).max(NEAREST);
+    let most = MOST_OF_BATCH.min(MOST_CELLS / n_batches).max(FEWEST_NEAREST);
     let mut of_batches: Vec<Vec<Profile>> = (0..n_batches)
         .map(|b| {
             let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
@@ -150,7 +152,8 @@ fn mutual(a: &[Profile], b: &[Profile], n_genes: usize) -> Vec<[usize; 2]> {
 /// Positions of the highest values.
 fn highest(values: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
-    let n = NEAREST.min(order.len());
+    let n = order.len() / 4;
+    let n = n.clamp(FEWEST_NEAREST, MOST_NEAREST).min(order.len());
     order.sort_by(|&i, &j| values[j].total_cmp(&values[i]));
     order.truncate(n);
     order
