@@ -26,11 +26,16 @@ struct Simulated {
 
 const EFFECT: f64 = 1.0;
 
-fn simulate(cells: &[(usize, usize, usize)], seed: u64) -> Simulated {
+/// `cells` are, for each batch, the numbers of cells of each kind.
+fn simulate(cells: &[&[usize]], seed: u64) -> Simulated {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut offsets, mut genes, mut values) = (vec![0], vec![], vec![]);
     let (mut kinds, mut batches) = (vec![], vec![]);
-    for &(kind, batch, n) in cells {
+    let numbers = cells.iter().enumerate().flat_map(|(batch, of_kinds)| {
+        let of_kinds = of_kinds.iter().enumerate();
+        of_kinds.map(move |(kind, &n)| (kind, batch, n))
+    });
+    for (kind, batch, n) in numbers {
         for _ in 0..n {
             for gene in 0..N_GENES {
                 let of_kind = if gene / 40 == kind { 8.0 } else { 1.0 };
@@ -79,17 +84,7 @@ fn error_of_offsets(start: &Start, n_batches: usize) -> f64 {
 #[test]
 fn matched_cells_tell_batches_from_composition() {
     // Kinds 1 and 2 are in the first batch only.
-    let s = simulate(
-        &[
-            (0, 0, 40),
-            (1, 0, 80),
-            (2, 0, 80),
-            (0, 1, 60),
-            (3, 0, 40),
-            (3, 1, 60),
-        ],
-        1,
-    );
+    let s = simulate(&[&[40, 80, 80, 40], &[60, 0, 0, 60]], 1);
     let view = filter(&s.matrix, 0, 0).unwrap();
     let design = Design::single(2);
     let start = |means| Start::of(&view, &s.batch, &design, means, Streams::new(1));
@@ -112,10 +107,7 @@ fn matched_cells_tell_batches_from_composition() {
 
 #[test]
 fn differences_add_up_to_nothing_and_do_not_depend_on_threads() {
-    let s = simulate(
-        &[(0, 0, 50), (1, 1, 30), (0, 1, 30), (1, 2, 40), (0, 2, 9)],
-        2,
-    );
+    let s = simulate(&[&[50], &[30, 30], &[9, 40]], 2);
     let view = filter(&s.matrix, 0, 0).unwrap();
     let design = Design::single(3);
     let start = |threads| {
@@ -142,7 +134,7 @@ fn differences_add_up_to_nothing_and_do_not_depend_on_threads() {
 #[test]
 fn covariates_are_told_apart() {
     // Batches 0, 1, 2 are donors 0, 0, 1 with chemistries 0, 1, 1: genes with gene % 7 == 1 are higher in batch 1 only.
-    let s = simulate(&[(0, 0, 60), (1, 0, 60), (0, 2, 60), (1, 2, 60)], 3);
+    let s = simulate(&[&[60, 60], &[], &[60, 60]], 3);
     let chemistry: Vec<usize> = (0..s.batch.len()).map(|cell| cell % 2).collect();
     let donor: Vec<usize> = s.batch.iter().map(|&b| b / 2).collect();
     let batch: Vec<usize> = donor
@@ -207,7 +199,7 @@ fn designs_that_do_not_fit_are_refused() {
     );
     assert!(Design::new(vec![2, 1], vec![vec![0], vec![1]]).is_err());
     assert!(Design::new(vec![], vec![]).is_err());
-    let s = simulate(&[(0, 0, 10), (1, 1, 10)], 4);
+    let s = simulate(&[&[10], &[0, 10]], 4);
     let view = filter(&s.matrix, 0, 0).unwrap();
     let design = Design::new(vec![2, 2], vec![vec![0, 0], vec![1, 1]]).unwrap();
     let separate = Settings {
@@ -316,19 +308,7 @@ fn subset<'a>(
 #[test]
 fn a_new_batch_finds_its_place_and_moves_nothing() {
     // The new batch lacks kind 1.
-    let s = simulate(
-        &[
-            (0, 0, 60),
-            (1, 0, 60),
-            (2, 0, 60),
-            (0, 1, 60),
-            (1, 1, 60),
-            (2, 1, 60),
-            (0, 2, 50),
-            (2, 2, 50),
-        ],
-        7,
-    );
+    let s = simulate(&[&[60, 60, 60], &[60, 60, 60], &[50, 0, 50]], 7);
     for with_batches in [true, false] {
         let (view, kind, batch) = subset(&s, |b| b < 2);
         let (batch, design) = match with_batches {

@@ -3,6 +3,10 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
+use super::types::Wiring;
+
 /// Number of blocks at most: enough for many threads, few enough that partial sums stay small.
 const MOST_BLOCKS: usize = 32;
 /// Genes in a block at least.
@@ -26,4 +30,15 @@ pub fn cut<T>(mut slice: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<
             head
         })
         .collect()
+}
+
+/// One value for each slot of the wiring; `fill` writes those of some genes, in parallel.
+pub fn of_slots(wiring: &Wiring, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut values = vec![0.0; wiring.n_slots()];
+    let blocks = gene_blocks(wiring.n_genes());
+    let slots_of = |r: &Range<usize>| (wiring.offsets[r.end] - wiring.offsets[r.start]) as usize;
+    let parts = cut(&mut values, blocks.iter().map(slots_of));
+    let blocks = blocks.into_par_iter().zip(parts);
+    blocks.for_each(|(genes, values)| fill(genes, values));
+    values
 }

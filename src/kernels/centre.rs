@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::blocks::{cut, gene_blocks};
+use super::blocks::{gene_blocks, of_slots};
 use super::types::Wiring;
 
 /// `offsets (M * W)`, batches x hidden units; `offsets` has one value per gene and batch, a gene's values side by side.
@@ -51,29 +51,21 @@ pub(super) fn backward(offsets: &[f32], wiring: &Wiring, d_out: &[f32]) -> Vec<f
             d_units[unit * n_batches + batch] = d;
         }
     }
-    let mut d_weights = vec![0.0; wiring.n_slots()];
-    let blocks = gene_blocks(wiring.n_genes());
-    let slots_of = |r: &Range<usize>| (wiring.offsets[r.end] - wiring.offsets[r.start]) as usize;
-    let parts = cut(&mut d_weights, blocks.iter().map(slots_of));
-    blocks
-        .into_par_iter()
-        .zip(parts)
-        .for_each(|(genes, d_weights)| {
-            let first = wiring.offsets[genes.start] as usize;
-            for gene in genes {
-                let of_gene = &offsets[gene * n_batches..(gene + 1) * n_batches];
-                for (mask, batches) in batches_of_masks(wiring, n_batches) {
-                    let (units, slots) = wiring.masks[mask].gene(gene);
-                    for (&unit, &slot) in units.iter().zip(slots) {
-                        let d = &d_units[usize::from(unit) * n_batches..][batches.clone()];
-                        let products = d.iter().zip(&of_gene[batches.clone()]);
-                        let sum: f32 = products.map(|(&d, &x)| d * x).sum();
-                        d_weights[slot as usize - first] += sum;
-                    }
+    of_slots(wiring, |genes, d_weights| {
+        let first = wiring.offsets[genes.start] as usize;
+        for gene in genes {
+            let of_gene = &offsets[gene * n_batches..(gene + 1) * n_batches];
+            for (mask, batches) in batches_of_masks(wiring, n_batches) {
+                let (units, slots) = wiring.masks[mask].gene(gene);
+                for (&unit, &slot) in units.iter().zip(slots) {
+                    let d = &d_units[usize::from(unit) * n_batches..][batches.clone()];
+                    let products = d.iter().zip(&of_gene[batches.clone()]);
+                    let sum: f32 = products.map(|(&d, &x)| d * x).sum();
+                    d_weights[slot as usize - first] += sum;
                 }
             }
-        });
-    d_weights
+        }
+    })
 }
 
 /// The batches that use each mask.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::blocks::{cut, gene_blocks};
+use super::blocks::{gene_blocks, of_slots};
 use super::special;
 use super::types::{GeneMajorCounts, Wiring};
 
@@ -147,25 +147,17 @@ pub(super) fn backward(
             d_units[group * n_cells + cell].0[..d_out.len()].copy_from_slice(d_out);
         }
     }
-    let mut d_weights = vec![0.0; wiring.n_slots()];
-    let blocks = gene_blocks(wiring.n_genes());
-    let slots_of = |r: &Range<usize>| (wiring.offsets[r.end] - wiring.offsets[r.start]) as usize;
-    let parts = cut(&mut d_weights, blocks.iter().map(slots_of));
-    blocks
-        .into_par_iter()
-        .zip(parts)
-        .for_each(|(genes, d_weights)| {
-            Arch::new().dispatch(Backward {
-                counts,
-                input,
-                mask_of_row: &mask_of_row,
-                wiring,
-                d_units: &d_units,
-                genes,
-                d_weights,
-            });
+    of_slots(wiring, |genes, d_weights| {
+        Arch::new().dispatch(Backward {
+            counts,
+            input,
+            mask_of_row: &mask_of_row,
+            wiring,
+            d_units: &d_units,
+            genes,
+            d_weights,
         });
-    d_weights
+    })
 }
 
 struct Backward<'a> {

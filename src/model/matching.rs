@@ -45,7 +45,9 @@ pub fn matches(
     n_batches: usize,
     rng: &mut ChaCha8Rng,
 ) -> Vec<Matches> {
-    let most = MOST_OF_BATCH.min(MOST_CELLS / n_batches).max(FEWEST_NEAREST);
+    let most = MOST_OF_BATCH
+        .min(MOST_CELLS / n_batches)
+        .max(FEWEST_NEAREST);
     let mut of_batches: Vec<Vec<Profile>> = (0..n_batches)
         .map(|b| {
             let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
