@@ -3,10 +3,11 @@
 # that of the mapped cells under it.
 #
 #   Rscript mapping.R MODEL.rds NEW.h5ad BATCH LABELS.csv OUT.csv [EPOCHS] [THREADS]
+#   Rscript mapping.R MODEL.rds NEW.h5ad - - OUT.csv    cells of batches that the model knows
 #   Rscript mapping.R MODEL.rds - - - OUT.csv           the embedding of the model's cells only
 #
-# LABELS.csv: cell, label of the model's cells. EPOCHS: "-" for the default. One JSON object with
-# the seconds, and the labels carried over as OUT.csv.labels.
+# LABELS.csv: cell, label of the model's cells. EPOCHS: "-" for the default. For a new batch one
+# JSON object with the seconds is printed, and the labels carried over become OUT.csv.labels.
 
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)
@@ -15,7 +16,9 @@ if (length(given) < 5) {
 }
 model <- readRDS(given[1])
 latent <- model$latent
-if (given[2] != "-") {
+if (given[2] != "-" && given[3] == "-") {
+  latent <- rbind(latent, predict(model, given[2], batch = "batch"))
+} else if (given[2] != "-") {
   known <- utils::read.csv(given[4], colClasses = "character")
   epochs <- if (length(given) > 5 && given[6] != "-") as.integer(given[6])
   mapped <- suppressWarnings(mapSCVAE(

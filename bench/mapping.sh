@@ -2,20 +2,22 @@
 # The mapping benchmark: a batch is left out, a model of the others is fitted, the batch is mapped
 # to it, and the result is held against the model of all batches. Rows that exist are kept.
 #
-#   bench/mapping.sh DATA_DIR [SET...]     SET: celllines_tian, pbmc_kang_ctrl; default both
+#   bench/mapping.sh DATA_DIR [SET...]     SET: celllines_tian, pbmc_kang_ctrl,
+#                                          pbmc_kang_ctrl_12k_1287genes; default all
 #
 # Needs the package where R finds it, with jsonlite and RANN, and Python with
 # bench/peers/requirements.txt as $PYTHON. RESULTS is the file of the rows, MODELS a folder in
-# which the fitted models are kept and looked for. 10 fits, about half an hour of one core.
+# which the fitted models are kept and looked for. 17 fits, about forty minutes of one core.
 set -eu
+. "$(dirname "$0")/setup.sh"
 
 have() { # SET BATCH MODE
   grep -q "\"dataset\": \"$1\", \"mode\": \"$3\", \"seed\": 0, \"left_out\": \"$2\"" "$results"
 }
 
-score() { # SET EMB MODE EXTRA BATCH...
+score() { # SET EMB MODE EXTRA WHICH...
   "$python" mapping.py score "$2" "$data/$1.h5ad" --dataset "$1" --mode "$3" --extra "$4" \
-    --results "$results" --batch "${@:5}"
+    --results "$results" "${@:5}"
 }
 
 one_set() { # SET [--largest N]
@@ -24,7 +26,7 @@ one_set() { # SET [--largest N]
   if ! have "$set" "${names[-1]}" joint; then
     Rscript transfer.R fit "$data/$set.h5ad" "$models/$set.s0.rds" 0 "$threads"
     Rscript mapping.R "$models/$set.s0.rds" - - - "$work/$set.csv"
-    score "$set" "$work/$set.csv" joint "{}" "${names[@]}"
+    score "$set" "$work/$set.csv" joint "{}" --batch "${names[@]}"
   fi
   for name in "${names[@]}"; do
     at=$work/$set.$name
@@ -35,32 +37,28 @@ one_set() { # SET [--largest N]
         have "$set" "$name" "$mode" && continue
         extra=$(Rscript mapping.R "$models/$set.without_$name.s0.rds" "$at.new.h5ad" "$name" \
           "$at.labels.csv" "$at.csv" "$([ "$mode" = mapped ] && echo - || echo 1)" "$threads")
-        score "$set" "$at.csv" "$mode" "$extra" "$name"
+        score "$set" "$at.csv" "$mode" "$extra" --batch "$name"
       done
     fi
   done
+  if ! have "$set" "a random fifth" unseen; then
+    at=$work/$set.fifth
+    "$python" mapping.py split "$data/$set.h5ad" - "$at"
+    Rscript transfer.R fit "$at.reference.h5ad" "$models/$set.without_fifth.s0.rds" 0 "$threads"
+    Rscript mapping.R "$models/$set.without_fifth.s0.rds" "$at.new.h5ad" - - "$at.csv"
+    score "$set" "$at.csv" unseen "{}" --new "$at.new.h5ad"
+  fi
 }
 
 # A function, so that the whole file is read before the work begins.
 main() {
-  data=$(realpath "${1:?usage: mapping.sh DATA_DIR [SET...]}")
-  cd "$(dirname "${BASH_SOURCE[0]}")"
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  results=${RESULTS:-results/mapping.jsonl}
-  models=${MODELS:-$work}
-  python=${PYTHON:-python3}
-  threads=${THREADS:-1}
-  export OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads
-  export OPENBLAS_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads
-  mkdir -p "$models"
-  touch "$results"
+  setup "${1:?usage: mapping.sh DATA_DIR [SET...]}" results/mapping.jsonl
   shift
-  [ $# -gt 0 ] || set -- celllines_tian pbmc_kang_ctrl
+  [ $# -gt 0 ] || set -- celllines_tian pbmc_kang_ctrl pbmc_kang_ctrl_12k_1287genes
   for set in "$@"; do
     case $set in
       celllines_tian) one_set "$set" ;;
-      pbmc_kang_ctrl) one_set "$set" --largest 3 ;;
+      pbmc_kang_ctrl*) one_set "$set" --largest 3 ;;
       *) echo "unknown set $set" >&2; exit 2 ;;
     esac
   done

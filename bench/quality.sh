@@ -5,8 +5,8 @@
 #
 # Needs the package where R finds it, and Python with bench/peers/requirements.txt as $PYTHON.
 set -eu
+data=$(realpath "${1:?usage: quality.sh DATA_DIR [SET...]}")
 cd "$(dirname "$0")"
-data=${1:?usage: quality.sh DATA_DIR [SET...]}
 shift
 python=${PYTHON:-python3}
 work=$(mktemp -d)

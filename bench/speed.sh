@@ -5,8 +5,8 @@
 #
 # Needs the package where R finds it, and Python with bench/peers/requirements.txt as $PYTHON.
 set -eu
+data=$(realpath "${1:?usage: speed.sh DATA_DIR}")
 cd "$(dirname "$0")"
-data=${1:?usage: speed.sh DATA_DIR}
 python=${PYTHON:-python3}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}
 work=$(mktemp -d)

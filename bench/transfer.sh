@@ -9,6 +9,7 @@
 # which the fitted models are kept and looked for, SEEDS "0 1 2" if not set. The figures are those
 # of seed 0. About five minutes of one core per set and seed, and 1 GB of disk while it runs.
 set -eu
+. "$(dirname "$0")/setup.sh"
 
 one_run() { # SET SEED
   local model=$models/$1.s$2.rds export=$work/export umap=()
@@ -24,18 +25,7 @@ one_run() { # SET SEED
 
 # A function, so that the whole file is read before the work begins.
 main() {
-  data=$(realpath "${1:?usage: transfer.sh DATA_DIR}")
-  cd "$(dirname "${BASH_SOURCE[0]}")"
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  results=${RESULTS:-results/transfer.jsonl}
-  models=${MODELS:-$work}
-  python=${PYTHON:-python3}
-  threads=${THREADS:-1}
-  export OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads
-  export OPENBLAS_NUM_THREADS=$threads NUMBA_NUM_THREADS=$threads
-  mkdir -p "$models"
-  touch "$results"
+  setup "${1:?usage: transfer.sh DATA_DIR}" results/transfer.jsonl
   for seed in ${SEEDS:-0 1 2}; do
     for set in celllines_tian pbmc_kang_ctrl; do one_run "$set" "$seed"; done
   done

@@ -119,6 +119,33 @@ def _leiden(graph, weights, resolution, seed):
     return np.asarray(m.membership)
 
 
+def nearest(d, i, count):
+    """The `count` nearest of knn()'s cells, as scib-metrics takes them."""
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
+    return NeighborsResults(indices=i[:, :count], distances=d[:, :count])
+
+
+def mixing_within_types(emb, types, batch, pick):
+    """Batch ASW over the cells `pick`, and kBET over all; types and batches are codes."""
+    from sklearn.metrics import silhouette_samples
+
+    b = batch[pick]
+    per_type = []
+    for t in np.unique(types[pick]):
+        m = types[pick] == t
+        n_here = len(np.unique(b[m]))
+        if n_here < 2 or n_here == m.sum():
+            continue
+        within = silhouette_samples(emb[pick][m], b[m])
+        per_type.append(float(np.mean(1 - np.abs(within))))
+    return dict(
+        batch_asw=float(np.mean(per_type)) if per_type else None,
+        batch_asw_types=len(per_type),
+        kbet_knn=kbet_knn(emb, types, batch),
+    )
+
+
 def compute(emb, labels, batch=None, seed=0, scib=True, max_sil=30000, k_graph=15):
     """All metrics of one embedding, cells x dimensions, as a dict.
 
@@ -199,34 +226,18 @@ def compute(emb, labels, batch=None, seed=0, scib=True, max_sil=30000, k_graph=1
             bi = None
     if bi is not None:
         out["n_batches"] = int(len(names))
-        b = bi[ok][pick]
-        per_type = []
-        for t in np.unique(li[pick]):
-            m = li[pick] == t
-            n_here = len(np.unique(b[m]))
-            if n_here < 2 or n_here == m.sum():
-                continue
-            within = silhouette_samples(labelled[pick][m], b[m])
-            per_type.append(float(np.mean(1 - np.abs(within))))
-        out["batch_asw"] = float(np.mean(per_type)) if per_type else None
-        out["batch_asw_types"] = len(per_type)
-        out["kbet_knn"] = kbet_knn(labelled, li, bi[ok])
+        out.update(mixing_within_types(labelled, li, bi[ok], pick))
 
     if scib:
         import scib_metrics as sm
-        from scib_metrics.nearest_neighbors import NeighborsResults
 
         if not ok.all():  # neighbours among the labelled cells only
             d, i = knn(labelled, min(91, len(labelled)))
-
-        def neighbours(count):
-            return NeighborsResults(indices=i[:, :count], distances=d[:, :count])
-
         out["graph_connectivity"] = float(
-            sm.graph_connectivity(neighbours(k_graph), li)
+            sm.graph_connectivity(nearest(d, i, k_graph), li)
         )
-        out["clisi"] = float(sm.clisi_knn(neighbours(90), li))
+        out["clisi"] = float(sm.clisi_knn(nearest(d, i, 90), li))
         if bi is not None:
-            out["ilisi"] = float(sm.ilisi_knn(neighbours(90), bi[ok]))
+            out["ilisi"] = float(sm.ilisi_knn(nearest(d, i, 90), bi[ok]))
     out["metrics_s"] = round(time.perf_counter() - t0, 1)
     return out

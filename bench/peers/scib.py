@@ -34,6 +34,10 @@ The silhouettes of metrics.py are scikit-learn's, in double precision, with the
 definitions of scib_metrics.silhouette_label and silhouette_batch. Cells without a label
 are left out of every score but the clustering's graph and PCR.
 
+shuffled_batch        scib_batch of the same embedding with the batches shuffled among the
+                      cells of each type: what perfect mixing gives. More than that is
+                      reached only by hiding what the batches differ by in composition
+
 From Python, with cells in the order of common.load(h5ad):
 
   import scib
@@ -93,7 +97,29 @@ def compute(emb, labels, batch, before, seed=0):
     out["isolated_asw"] = float(sm.isolated_labels(emb[ok], types, codes[ok]))
     out["pcr"] = float(sm.pcr_comparison(before, emb, codes, categorical=True))
     out.update(total(out))
+    out["shuffled_batch"] = shuffled_batch(emb[ok], types, codes[ok], before[ok], out)
     return out
+
+
+def shuffled_batch(emb, types, batch, before, scores, seed=0):
+    """scib_batch after the batches were shuffled within the types.
+
+    Types and batches are codes; `scores` are those of the embedding, of which the graph's
+    connectivity does not depend on the batches.
+    """
+    import scib_metrics as sm
+
+    rng = np.random.default_rng(seed)
+    batch = batch.copy()
+    for t in np.unique(types):
+        cells = np.flatnonzero(types == t)
+        batch[cells] = batch[rng.permutation(cells)]
+    mixed = dict(scores)
+    mixed.update(metrics.mixing_within_types(emb, types, batch, np.arange(len(emb))))
+    near = metrics.nearest(*metrics.knn(emb, min(91, len(emb))), 90)
+    mixed["ilisi"] = float(sm.ilisi_knn(near, batch))
+    mixed["pcr"] = float(sm.pcr_comparison(before, emb, batch, categorical=True))
+    return total(mixed)["scib_batch"]
 
 
 @functools.lru_cache(maxsize=1)
