@@ -119,15 +119,20 @@ check_choice <- function(x, choices, name, call = rlang::caller_env()) {
   x
 }
 
-# The known name nearest to a mistyped one, or NULL.
+# The known name nearest to a mistyped one, or the shortest that has it as a word ("epochs" in
+# "max_epochs"), or NULL.
 nearest_name <- function(name, known) {
   if (length(known) == 0 || is.na(name)) {
     return(NULL)
   }
   distance <- utils::adist(name, known, ignore.case = TRUE)[1, ]
   best <- which.min(distance)
-  near <- distance[best] <= max(2, nchar(name) / 3)
-  if (near) known[best] else NULL
+  if (distance[best] <= max(2, nchar(name) / 3)) {
+    return(known[best])
+  }
+  has_word <- vapply(strsplit(tolower(known), "[._]"), function(w) tolower(name) %in% w, TRUE)
+  longer <- known[has_word]
+  if (length(longer) > 0) longer[which.min(nchar(longer))]
 }
 
 nearest_hint <- function(name, known) {

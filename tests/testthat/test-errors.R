@@ -52,6 +52,7 @@ test_that("unknown arguments are refused and the nearest is named", {
   x <- sim_small()$counts
   expect_snapshot({
     cat(error_text(fitSCVAE(x, max_epoch = 1)))
+    cat(error_text(fitSCVAE(x, epochs = 1)))
     cat(error_text(fitSCVAE(x, bach = 1)))
     cat(error_text(fitSCVAE(x, assay = "RNA")))
     cat(error_text(fitSCVAE(x, NULL, 3)))
