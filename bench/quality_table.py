@@ -145,8 +145,11 @@ def mean_se(group, key):
     return mean, None if sd is None else sd / math.sqrt(scored)
 
 
-def table(groups, columns, cells, mean_spread=mean_se):
-    """Markdown lines of one table, the best entry of each score in bold."""
+def table(groups, columns, cells, mean_spread=mean_se, no_score=()):
+    """Markdown lines of one table, the best entry of each score in bold.
+
+    `no_score` are the keys of columns of which more is not better.
+    """
     head = ["method", "dims", "genes", "epochs", "seeds"] + [c for c, _ in columns]
     lines = [
         "| " + " | ".join(head) + " |",
@@ -184,7 +187,7 @@ def table(groups, columns, cells, mean_spread=mean_se):
                 entries.append("-")
                 continue
             text = f"{mean:.3f}"
-            if round(mean, 3) == best[k]:
+            if k not in no_score and round(mean, 3) == best[k]:
                 text = f"**{text}**"
             entries.append(text + (f" ± {spread:.3f}" if spread is not None else ""))
         lines.append("| " + " | ".join(entries) + " |")
