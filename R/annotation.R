@@ -7,7 +7,8 @@
 # covariates: names of columns, a data frame or a list. Batches are the values, or the combinations
 # of the covariates' values that occur. Names are sorted as text in the C locale, so that every
 # route and every computer gives them the same order.
-resolve_batch <- function(batch, cells, call = rlang::caller_env()) {
+# `covariates` are those that a model knows, in its order.
+resolve_batch <- function(batch, cells, call = rlang::caller_env(), covariates = NULL) {
   if (is.null(batch)) {
     return(NULL)
   }
@@ -15,12 +16,39 @@ resolve_batch <- function(batch, cells, call = rlang::caller_env()) {
   if (is.character(batch) && names_columns(batch, cells)) {
     column <- batch
     batch <- lapply(stats::setNames(batch, batch), cell_column, cells, "batch", call)
-  } else if (methods::is(batch, "DataFrame")) {
-    batch <- as.list(batch)
+  } else if (is.data.frame(batch) || methods::is(batch, "DataFrame")) {
+    batch <- as.list(rows_of_cells(batch, cells))
   } else if (!is.list(batch)) {
     batch <- list(batch = batch)
   }
-  batch_levels(check_covariates(batch, cells, column, call), column)
+  if (length(covariates) > 0 && length(batch) > 1) {
+    batch <- choose_covariates(batch, covariates, call)
+  }
+  batch_levels(check_covariates(batch, cells, column, call), column, call)
+}
+
+# The rows of a table in the cells' order, if they have the cells' names.
+rows_of_cells <- function(table, cells) {
+  own_names <- !is.data.frame(table) || .row_names_info(table) > 0
+  if (own_names && names_all_cells(rownames(table), cells$cell_names)) {
+    table <- table[cells$cell_names, , drop = FALSE]
+  }
+  table
+}
+
+choose_covariates <- function(batch, covariates, call) {
+  absent <- setdiff(covariates, names(batch))
+  if (length(absent) > 0) {
+    abort_scvae(
+      c(
+        "{.arg batch} lacks the covariate{?s} {.val {absent}}.",
+        i = "The model was fitted with {.val {covariates}}."
+      ),
+      "argument",
+      call
+    )
+  }
+  batch[covariates]
 }
 
 # Text that is not one value per cell can only mean columns.
@@ -29,7 +57,8 @@ names_columns <- function(batch, cells) {
   if (length(batch) == 1) {
     return(cells$n_cells != 1)
   }
-  all(batch %in% known) || (length(batch) != cells$n_cells && any(batch %in% known))
+  columns <- all(batch %in% known) && !anyDuplicated(batch)
+  columns || (length(batch) != cells$n_cells && any(batch %in% known))
 }
 
 check_covariates <- function(batch, cells, column, call) {
@@ -54,7 +83,7 @@ check_covariates <- function(batch, cells, column, call) {
 }
 
 # Codes and names of the batches, and which level of each covariate a batch has.
-batch_levels <- function(values, column) {
+batch_levels <- function(values, column, call) {
   levels <- lapply(values, function(x) sort(unique(x), method = "radix"))
   codes <- Map(match, values, levels)
   # The last covariate changes fastest.
@@ -62,6 +91,17 @@ batch_levels <- function(values, column) {
   present <- sort(unique(code))
   first <- match(present, code)
   names <- do.call(paste, c(lapply(values, `[`, first), sep = " / "))
+  if (anyDuplicated(names)) {
+    twice <- names[anyDuplicated(names)]
+    abort_scvae(
+      c(
+        "Two combinations of the covariates of {.arg batch} would both be called {.val {twice}}.",
+        i = "Rename levels that hold {.val / }."
+      ),
+      "argument",
+      call
+    )
+  }
   list(
     codes = match(code, present) - 1L,
     names = names,
@@ -189,10 +229,13 @@ cell_values <- function(values, cells, argument, column, call) {
       call
     )
   }
-  given <- names(values)
-  if (!is.null(given) && !anyDuplicated(given) && all(cells$cell_names %in% given)) {
-    # A named vector is taken by its names.
+  if (names_all_cells(names(values), cells$cell_names)) {
     values <- values[cells$cell_names]
   }
   unname(as.character(values))
+}
+
+# Whether names tell the cells apart and hold all of them: then values are taken by them.
+names_all_cells <- function(given, cell_names) {
+  !is.null(given) && !anyDuplicated(given) && all(cell_names %in% given)
 }

@@ -60,7 +60,9 @@ check_number <- function(x, name, min = -Inf, max = Inf, whole = FALSE, open = c
 
 # The default is the safe choice.
 default_cure <- function(name) {
-  defaults <- c(formals(fitSCVAE), formals(connectionControl), formals(trainingControl))
+  defaults <- c(
+    formals(fitSCVAE), formals(connectionControl), formals(trainingControl), formals(batchControl)
+  )
   if (is.numeric(defaults[[name]])) {
     sprintf("The default is %s.", format_number(defaults[[name]]))
   } else {

@@ -125,7 +125,7 @@ fitSCVAE <- function(x,
   settings <- check_settings(mget(setting_names()), call)
   counts <- as_counts(x, ..., call = call)
   model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
-  model$call <- short_call(match.call())
+  model$call <- short_call(match.call(), "fitSCVAE")
   model
 }
 
@@ -222,10 +222,14 @@ warn_after_fit <- function(model, fit, batch, call) {
       check_batch_size(batch, kept = fit$cells, call = call)
     }
   }
-  if (identical(fit$stopped, "interrupted")) {
+  warn_interrupted(fit$stopped, fit$epochs)
+}
+
+warn_interrupted <- function(stopped, epochs) {
+  if (identical(stopped, "interrupted")) {
     warn_scvae(
       c(
-        "The training was interrupted after {fit$epochs} epoch{?s}.",
+        "The training was interrupted after {epochs} epoch{?s}.",
         i = "The model holds what was learned until then and can be used."
       ),
       "interrupted"
@@ -311,9 +315,9 @@ final_elbo <- function(model) {
 }
 
 # The call without data that do.call() put into it.
-short_call <- function(call) {
+short_call <- function(call, name) {
   if (!is.language(call[[1]])) {
-    call[[1]] <- as.name("fitSCVAE")
+    call[[1]] <- as.name(name)
   }
   for (i in seq_along(call)[-1]) {
     argument <- call[[i]]

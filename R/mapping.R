@@ -23,8 +23,8 @@
 #' @param batch The new batch's name, or the new batch of each cell as in [fitSCVAE()]. A batch that
 #'   the model knows cannot be among them.
 #' @param ... Arguments that say where the counts are in `newdata`, as in [fitSCVAE()].
-#' @param labels Labels of the cells that the model was trained with, one each, to be carried over
-#'   to the new cells: of the `k` nearest cells in the embedding the most frequent label. Needs the
+#' @param labels Labels of the model's cells (the rows of `model$latent`; of a mapped model these
+#'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` nearest cells in the embedding the most frequent label. Needs the
 #'   package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
@@ -78,6 +78,7 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
     lr = check_number(lr, "lr", 0, 1, open = "min", call = call),
     n_epochs_kl_warmup = 0,
     early_stopping = FALSE,
+    train_size = 1,
     threads = check_threads(threads, call),
     seed = check_seed(seed, call = call)
   )
@@ -95,10 +96,21 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
   )
   progress$done()
   seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
+  if (!isTRUE(model$settings$batch_offsets)) {
+    warn_scvae(
+      c(
+        "The model was fitted without measured differences of the batches.",
+        i = "Nothing sets the new cells against the model's own; fit with \\
+             {.code batchControl(offsets = TRUE)} to have them measured."
+      ),
+      "mapping"
+    )
+  }
   result <- mapped_model(mapped, model, counts, batch, seconds)
-  result$call <- short_call(match.call())
+  warn_interrupted(result$stopped, result$epochs)
+  result$call <- short_call(match.call(), "mapSCVAE")
   if (!is.null(labels)) {
-    result$labels <- vote(model$latent, labels, result$latent, k, call)
+    result$labels <- vote(model$latent, labels, result$latent, k)
   }
   result
 }
@@ -170,25 +182,34 @@ check_reference_labels <- function(labels, model, call) {
   if (!(is.atomic(labels) || is.factor(labels)) || length(labels) != n) {
     value <- describe(labels)
     abort_scvae(
-      c("{.arg labels} must have one label for each of the model's {n} cells, not {value}."),
+      c(
+        "{.arg labels} must have one label for each of the model's {n} cells, not {value}.",
+        i = "They are the rows of {.code model$latent}."
+      ),
       "argument",
       call
     )
   }
-  given <- names(labels)
-  if (!is.null(given) && !anyDuplicated(given) && all(model$cell_names %in% given)) {
+  if (names_all_cells(names(labels), model$cell_names)) {
     labels <- labels[model$cell_names]
+  }
+  if (all(is.na(labels) | is.na(model$latent[, 1]))) {
+    abort_scvae(
+      c(
+        "{.arg labels} has no label for any cell of the embedding.",
+        i = "Give NA to those cells only whose label is not known."
+      ),
+      "argument",
+      call
+    )
   }
   as.character(labels)
 }
 
 # The most frequent label among the nearest cells, and its fraction; ties go to the label that comes
 # first as text in the C locale.
-vote <- function(reference, labels, query, k, call) {
+vote <- function(reference, labels, query, k) {
   usable <- !is.na(reference[, 1]) & !is.na(labels)
-  if (!any(usable)) {
-    abort_scvae("{.arg labels} has no label for any cell of the embedding.", "argument", call)
-  }
   found <- RANN::nn2(
     reference[usable, , drop = FALSE], query,
     k = min(k, sum(usable))

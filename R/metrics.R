@@ -145,13 +145,13 @@ score_cells <- function(cells, resolutions, max_silhouette, seed, verbose) {
   if (has_labels) {
     drawn <- draw_cells(nrow(x), max_silhouette, seed, verbose)
     part <- x[drawn, , drop = FALSE]
-    width <- silhouette_widths(part, as.integer(labels)[drawn])
+    width <- silhouette_widths(part, as.integer(droplevels(labels[drawn])))
   }
   leiden <- if (has_labels) best_leiden(neighbours, labels, resolutions, seed)
   kmeans <- if (has_labels) agreement(kmeans_clusters(x, nlevels(labels), seed), labels)
   scores <- list(
     asw = if (has_labels) (mean(width) + 1) / 2,
-    isolated_labels = if (has_both) isolated_width(width, labels[drawn], batch[drawn]),
+    isolated_labels = if (has_both) isolated_width(width, drawn, labels, batch),
     nmi_leiden = leiden$nmi,
     ari_leiden = leiden$ari,
     nmi_kmeans = kmeans$nmi,

@@ -258,7 +258,8 @@ model_batch_codes <- function(object, batch, counts, call) {
         !batch %in% counts$columns) {
     batch <- rep(batch, counts$n_cells)
   }
-  values <- resolve_batch(batch, counts, call)$values
+  known_covariates <- names(object$covariates)
+  values <- resolve_batch(batch, counts, call, known_covariates)$values
   unknown <- setdiff(levels(values), known)
   if (length(unknown) > 0) {
     abort_scvae(

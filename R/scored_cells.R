@@ -51,8 +51,7 @@ resolve_unintegrated <- function(unintegrated, cells, call) {
     unintegrated <- cells$other(unintegrated, "unintegrated")
   }
   unintegrated <- numeric_matrix(unintegrated, "unintegrated", call)
-  named <- cells$has_names && all(cells$cell_names %in% rownames(unintegrated))
-  if (named) {
+  if (cells$has_names && names_all_cells(rownames(unintegrated), cells$cell_names)) {
     return(unintegrated[cells$cell_names, , drop = FALSE])
   }
   if (nrow(unintegrated) != cells$n_cells) {

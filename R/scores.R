@@ -66,11 +66,11 @@ silhouette_widths <- function(x, group, block_values = 2e6) {
 }
 
 # (s + 1) / 2 of the labels that occur in the fewest batches.
-isolated_width <- function(width, labels, batch) {
-  labels <- droplevels(labels)
+# `width` is that of the cells `drawn`. In how many batches a label occurs, all cells say.
+isolated_width <- function(width, drawn, labels, batch) {
   n_batches <- rowSums(table(labels, batch) > 0)
-  mean_width <- tapply(width, labels, mean)
-  (mean(mean_width[n_batches == min(n_batches)]) + 1) / 2
+  mean_width <- tapply(width, labels[drawn], mean)
+  (mean_or_na(mean_width[n_batches == min(n_batches)]) + 1) / 2
 }
 
 batch_width <- function(x, labels, batch) {

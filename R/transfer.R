@@ -113,28 +113,26 @@ transfer_styles <- function(model, to, call) {
     )
   }
   known <- covariates[[1]]
+  cure <- if (length(covariates) > 1) {
+    "For example {.code to = c({names(covariates)[1]} = \"{known[1]}\")}."
+  } else {
+    "Name one of the batches {.val {known}}."
+  }
   if (is.null(to)) {
-    abort_scvae(
-      c("{.arg to} is missing.", i = "Name one of the batches {.val {known}}."),
-      "argument",
-      call
-    )
+    abort_scvae(c("{.arg to} is missing.", i = cure), "argument", call)
   }
   if (!is.character(to) && !is.factor(to) || length(to) == 0 || anyNA(to)) {
     value <- describe(to)
-    abort_scvae(
-      c("{.arg to} cannot be {value}.", i = "Name one of the batches {.val {known}}."),
-      "argument",
-      call
-    )
+    abort_scvae(c("{.arg to} cannot be {value}.", i = cure), "argument", call)
   }
+  to <- stats::setNames(as.character(to), names(to))
   if (length(covariates) > 1) {
     return(covariate_style(covariates, to, call))
   }
   if (identical(to, "all") && !"all" %in% known) {
     to <- known
   }
-  to <- vapply(as.character(to), check_choice, "", known, "to", call)
+  to <- vapply(unname(to), check_choice, "", known, "to", call)
   stats::setNames(as.list(match(to, known) - 1L), to)
 }
 

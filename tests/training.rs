@@ -12,7 +12,7 @@ use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::kernels::Workspace;
 use scvae::likelihood::Likelihood;
 use scvae::model::{
-    BatchMasks, Design, EpochRecord, Mode, SavedModel, Settings, Start, Stopped, Vae,
+    BatchMasks, Covariate, Design, EpochRecord, Mode, SavedModel, Settings, Start, Stopped, Vae,
 };
 use scvae::results::{embed, reconstruct, repeat_fits, Output, Reconstruction};
 use scvae::sampling::{MiniBatch, Sampling};
@@ -74,10 +74,22 @@ fn fit(view: &CountsView, batch: &[usize], s: &Settings) -> Trained {
 }
 
 fn save(trained: Trained, n_genes: usize) -> SavedModel {
+    let levels = trained
+        .model
+        .design
+        .n_levels()
+        .first()
+        .copied()
+        .unwrap_or(0);
+    let batch_names = vec!["a".to_string(), "b".to_string()][..levels].to_vec();
+    let covariate = Covariate {
+        name: "batch".into(),
+        levels: batch_names.clone(),
+    };
     SavedModel {
         gene_names: (0..n_genes).map(|g| format!("gene{g}")).collect(),
-        batch_names: vec!["a".into(), "b".into()][..trained.model.n_batches()].to_vec(),
-        covariates: Vec::new(),
+        covariates: vec![covariate; levels.min(1)],
+        batch_names,
         library: vec![1.0; trained.model.n_batches()],
         model: trained.model,
         history: trained.history,
@@ -293,6 +305,9 @@ fn damaged_and_foreign_models_are_refused() {
     for cut in [1, 8, 100, bytes.len() / 2, bytes.len() - 1] {
         assert!(refused(&bytes[..cut]), "the first {cut} bytes");
     }
+    let mut nameless = save(fit(&view, &batch, &s), view.n_genes());
+    nameless.batch_names.pop();
+    assert!(refused(&nameless.to_bytes().unwrap()));
     let newer = String::from_utf8_lossy(&bytes[8..200])
         .find("format")
         .unwrap();

@@ -149,16 +149,6 @@ pub fn covariates(saved: &SavedModel) -> Robj {
     List::from_pairs(pairs).into()
 }
 
-/// Each batch's level of each covariate, as [`batches`] takes them.
-pub fn levels(saved: &SavedModel) -> Vec<i32> {
-    let design = &saved.model.design;
-    let covariates = 0..design.n_levels().len();
-    covariates
-        .flat_map(|c| design.of_batches(c))
-        .map(|level| level as i32)
-        .collect()
-}
-
 /// A view of all cells, genes placed as the model numbers them (from 1, `NA` where it has none).
 pub fn aligned<'a>(
     matrix: &'a CountMatrix<'a>,

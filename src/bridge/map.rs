@@ -12,7 +12,6 @@ use crate::Result;
 const REFERENCE: &str = "reference";
 
 struct Mapped {
-    saved: SavedModel,
     bytes: Vec<u8>,
     embedding: Embedding,
 }
@@ -61,20 +60,16 @@ pub fn rs_map(
                 let saved = joined(&known, &names, library, trained.model, trained.history);
                 Ok(Mapped {
                     bytes: saved.to_bytes()?,
-                    saved,
                     embedding,
                 })
             })
         })
     };
     let mapped = mapped().map_err(to_r)?;
-    let history = &mapped.saved.history;
     Ok(list!(
         model = Raw::from_bytes(&mapped.bytes),
         latent = convert::matrix(&mapped.embedding.mean),
-        latent_sd = convert::matrix(&mapped.embedding.sd),
-        history = convert::history(history),
-        stopped = convert::stopped(history)
+        latent_sd = convert::matrix(&mapped.embedding.sd)
     ))
 }
 

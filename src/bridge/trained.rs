@@ -125,7 +125,6 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         gene_names = &saved.gene_names,
         batch_names = batch_names,
         covariates = convert::covariates(&saved),
-        levels = convert::levels(&saved),
         library = &saved.library,
         settings = settings_list(&saved)?,
         n_parameters = saved.model.n_parameters() as f64,

@@ -8,9 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use super::matching::log_profile;
 use crate::counts::CountsView;
 
-/// Groups at most, and cells of a group on average at least.
+/// Groups at most, and cells of a group on average at least: of small groups a new cell finds the one that is like it in
+/// its noise.
 const MOST_GROUPS: usize = 32;
-const CELLS_OF_GROUP: usize = 10;
+const CELLS_OF_GROUP: usize = 60;
+/// Groups of fewer cells are dissolved, so that no cell is told from a group's mean.
+const FEWEST_CELLS: usize = 5;
 /// Rounds of assignment to the groups' centres.
 const ROUNDS: usize = 20;
 
@@ -54,6 +57,7 @@ impl Anchors {
         let n_groups = group.iter().max().map_or(1, |most| most + 1);
         let n_batches = centre.len() / n_genes.max(1);
         let mut n_of_group = vec![0.0f64; n_groups];
+        let mut n_of_batches = vec![0.0f64; n_groups * n_batches];
         let mut profiles = vec![0.0f64; n_groups * n_genes];
         let mut inputs = vec![0.0f64; n_groups * n_genes];
         for (cell, &k) in group.iter().enumerate() {
@@ -66,9 +70,15 @@ impl Anchors {
                 of_group[gene as usize] += f64::from(count).ln_1p();
             });
             if n_batches > 0 {
-                let of_genes = centre.chunks_exact(n_batches);
-                for (sum, of_gene) in of_group.iter_mut().zip(of_genes) {
-                    *sum -= f64::from(of_gene[batch[cell]]);
+                n_of_batches[k * n_batches + batch[cell]] += 1.0;
+            }
+        }
+        if n_batches > 0 {
+            let of_groups = inputs.chunks_exact_mut(n_genes);
+            for (inputs, n_of_batches) in of_groups.zip(n_of_batches.chunks_exact(n_batches)) {
+                for (input, centre) in inputs.iter_mut().zip(centre.chunks_exact(n_batches)) {
+                    let of_batches = n_of_batches.iter().zip(centre);
+                    *input -= of_batches.map(|(n, &c)| n * f64::from(c)).sum::<f64>();
                 }
             }
         }
@@ -176,6 +186,16 @@ fn groups(z: &[f32], n_cells: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
             centres[k] = sums[k].iter().map(|sum| sum / of_group as f64).collect();
         }
     }
+    let mut n_of_group = vec![0usize; n_groups];
+    group.iter().for_each(|&k| n_of_group[k] += 1);
+    let most = n_of_group.iter().copied().max().unwrap_or(0);
+    let mut n_of_group = n_of_group.into_iter();
+    centres.retain(|_| n_of_group.next() >= Some(FEWEST_CELLS.min(most)));
+    numbered(z.chunks_exact(n).map(|z| closest(z, &centres)).collect())
+}
+
+/// The same groups, numbered without gaps.
+fn numbered(group: Vec<usize>) -> Vec<usize> {
     let mut used: Vec<usize> = group.clone();
     used.sort_unstable();
     used.dedup();

@@ -49,6 +49,14 @@ impl Design {
         Ok(Design { n_levels, levels })
     }
 
+    /// This design, from a file that may be damaged, once it is known to be one.
+    ///
+    /// # Errors
+    /// As [`Design::new`].
+    pub fn checked(self) -> Result<Self> {
+        Design::new(self.n_levels, self.levels)
+    }
+
     /// Number of batches; one when there are no covariates.
     pub fn n_batches(&self) -> usize {
         self.levels.len()

@@ -31,8 +31,12 @@ impl Vae {
         let known: HashMap<String, Tensor> = self.tensors()?.into_iter().collect();
         let n_known = self.design.n_levels().first().copied().unwrap_or(0);
         for (name, tensor) in &mut tensors {
-            // New modules start from what the known ones have in common; from nothing if there are none.
-            if let Some((module, part)) = of_module(name) {
+            // New modules start from what the known ones have in common. If there are none, the decoder's are left as
+            // they were drawn: from nothing they would learn nothing, as the slope of their shrinkage is nothing there.
+            if let Some((module, level, part)) = of_module(name) {
+                if n_known == 0 && level != "0" && module == "decoder.batch.0" {
+                    continue;
+                }
                 let mut mean = tensor.zeros_like()?;
                 for level in 0..n_known {
                     mean = (mean + &known[&format!("{module}.{level}.{part}")])?;
@@ -64,12 +68,13 @@ fn continued(name: &str, known: &Tensor, fresh: &Tensor) -> CandleResult<Tensor>
     Tensor::cat(&[known, &fresh.narrow(1, n_old, n_all - n_old)?], 1)
 }
 
-/// Splits the name of a sub-module's parameter into those of the module and of the parameter.
-fn of_module(name: &str) -> Option<(&'static str, &str)> {
+/// Splits the name of a sub-module's parameter into those of the module, of the level and of the parameter.
+fn of_module(name: &str) -> Option<(&'static str, &str, &str)> {
     let modules = ["encoder.batch.0", "decoder.batch.0"].into_iter();
     let mut found = modules.filter_map(|module| {
         let rest = name.strip_prefix(module)?.strip_prefix('.')?;
-        Some((module, rest.split_once('.')?.1))
+        let (level, part) = rest.split_once('.')?;
+        Some((module, level, part))
     });
     found.next()
 }

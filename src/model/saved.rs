@@ -60,6 +60,24 @@ struct Header {
     best_epoch: Option<usize>,
 }
 
+impl Header {
+    /// Whether the parts that concern batches fit together.
+    fn check(&self) -> Result<()> {
+        let design = self.design.clone().checked().map_err(damaged)?;
+        let n_levels = design.n_levels();
+        let n_batches = design.n_batches();
+        let n_named = if n_levels.is_empty() { 0 } else { n_batches };
+        let n_known = self.covariates.iter().map(|c| c.levels.len());
+        let fits = self.batch_names.len() == n_named
+            && self.library.len() == n_batches
+            && n_known.eq(n_levels.iter().copied());
+        if !fits {
+            return Err(damaged("its batches do not fit together"));
+        }
+        Ok(())
+    }
+}
+
 impl SavedModel {
     /// The file's bytes. The same model gives the same bytes.
     ///
@@ -139,6 +157,7 @@ impl SavedModel {
         }
         let header: Header = serde_json::from_str(header).map_err(damaged)?;
         header.settings.check()?;
+        header.check()?;
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let n_genes = header.gene_names.len();
         let n_hidden = header.settings.n_hidden;
@@ -169,6 +188,9 @@ impl SavedModel {
         let start = Start::flat(n_genes, design);
         let mut model = Vae::new(&header.settings, design, &start, &Device::Cpu)?;
         model.restore(Arc::new(wire(&masks)), &tensors)?;
+        if model.anchors.profiles.dim(0)? != model.anchors.inputs.dim(0)? {
+            return Err(damaged("its groups of cells do not fit together"));
+        }
         Ok(SavedModel {
             model,
             gene_names: header.gene_names,

@@ -175,7 +175,8 @@ impl Start {
         let mut n_pairs = vec![0.0; n_batches * n_batches];
         if means == BatchMeans::Matched {
             let mut rng = streams.stream(Purpose::Matching, 0);
-            for found in matches(view, batch, n_batches, &mut rng) {
+            let found = matches(view, batch, n_batches, &mut rng).into_iter();
+            for found in found.filter(|found| !found.pairs.is_empty()) {
                 let [a, b] = found.batches;
                 let n = found.pairs.len() as f64;
                 n_pairs[a * n_batches + b] = n;

@@ -2,27 +2,27 @@
 
 use std::ops::Range;
 
+use super::embedding::check_fit;
 use super::CHUNK;
 use crate::counts::CountsView;
 use crate::likelihood::px_scale;
 use crate::model::{Mode, Settings, Vae};
 use crate::sampling::{chunks, MiniBatch};
 use crate::training::{train_new_batches, Monitor, Trained};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Counts that a gene is taken to have had before, as many as the model expects.
 const PRIOR: f64 = 2.0;
 
 /// Adds batches to a model and trains what is theirs: the encoder's centre from the groups of cells that the model
 /// remembers, the genes' offsets from what it then expects of the new cells, and from there on the offsets together with
-/// the decoder's sub-modules. The encoder's are the known ones' mean. All
-/// else stays as it is.
+/// the decoder's sub-modules. The encoder's are the known ones' mean. All else stays as it is.
 ///
 /// The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
 /// that is returned they follow its own.
 ///
 /// # Errors
-/// [`Error::Argument`] when the view does not fit, or the model has several covariates.
+/// [`crate::Error::Argument`] when the view does not fit, or the model has several covariates.
 pub fn map_batches(
     model: &Vae,
     view: &CountsView,
@@ -31,24 +31,18 @@ pub fn map_batches(
     settings: &Settings,
     monitor: &dyn Monitor,
 ) -> Result<Trained> {
-    if view.n_genes() != model.n_genes() {
-        return Err(Error::Argument(format!(
-            "the model knows {} genes, the counts were aligned to {}",
-            model.n_genes(),
-            view.n_genes()
-        )));
-    }
     let first = model.n_batches();
     let mut mapped = model.with_new_batches(n_new)?;
+    let codes: Vec<usize> = batch.iter().map(|b| first + b).collect();
+    check_fit(&mapped, view, &codes)?;
     let differences = (0..n_new).map(|b| {
         let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
         Ok(mapped.anchors.difference(view, &cells)?)
     });
     let differences = differences.collect::<Result<Vec<_>>>()?;
     mapped.encoder.set_centre(first, &differences)?;
-    let batch: Vec<usize> = batch.iter().map(|b| first + b).collect();
     if !mapped.decoder.offsets.is_empty() {
-        let ratios = log_ratios(&mut mapped, view, &batch, first..first + n_new)?;
+        let ratios = log_ratios(&mut mapped, view, &codes, first..first + n_new)?;
         mapped.decoder.set_offsets(0, first, &ratios)?;
     }
     let settings = Settings {
@@ -56,7 +50,7 @@ pub fn map_batches(
         n_latent: mapped.settings.n_latent,
         ..settings.clone()
     };
-    train_new_batches(view, &batch, first, mapped, &settings, monitor)
+    train_new_batches(view, &codes, first, mapped, &settings, monitor)
 }
 
 /// Logarithms of observed over expected counts, per gene and new batch: a vector of genes for each.

@@ -15,6 +15,10 @@ test_that("several covariates are levels that add up", {
   expect_identical(
     predict(model, sim$counts, batch = covariates(sim), threads = 1), model$latent
   )
+  # By the rows' and the covariates' names, not by their places.
+  mixed <- covariates(sim)[300:1, 2:1]
+  rownames(mixed) <- rev(colnames(sim$counts))
+  expect_identical(predict(model, sim$counts, batch = mixed, threads = 1), model$latent)
   file <- withr::local_tempfile(fileext = ".scvae")
   saveSCVAE(model, file)
   expect_identical(loadSCVAE(file)$covariates, model$covariates)
@@ -26,6 +30,8 @@ test_that("a covariate that is the same for all cells is not used", {
   both <- quick_fit(sim$counts, batch = list(batch = sim$batch, site = rep("x", 300)), seed = 1)
   expect_identical(both$latent, alone$latent)
   expect_identical(both$batch_names, alone$batch_names)
+  again <- list(batch = sim$batch, site = rep("x", 300))
+  expect_identical(predict(both, sim$counts, batch = again, threads = 1), alone$latent)
 })
 
 test_that("the style of one covariate is changed, the other kept", {
@@ -51,6 +57,10 @@ test_that("mistakes in covariates are named", {
     cat(error_text(quick_fit(sim$counts, batch = batch[1:9, ])))
     cat(error_text(quick_fit(sim$counts, batch = batch, batches = list(masks = "separate"))))
     cat(error_text(predict(model, sim$counts, batch = one)))
+    cat(error_text(predict(model, sim$counts, batch = transform(one, chemistry = NULL, n = "a"))))
+    cat(error_text(transferBatchStyle(model, sim$counts, batch = batch)))
+    twice <- data.frame(donor = c("a / b", "a"), chemistry = c("c", "b / c"))
+    cat(error_text(quick_fit(sim$counts, batch = twice[rep(1:2, 150), ])))
     cat(error_text(transferBatchStyle(model, sim$counts, to = "v2", batch = batch)))
     cat(error_text(transferBatchStyle(model, sim$counts, to = c(donor = "v2"), batch = batch)))
   })

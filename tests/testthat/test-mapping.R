@@ -54,7 +54,7 @@ test_that("labels are carried over with their share of the votes", {
   reference <- matrix(c(0, 0.1, 0.2, 5, 5.1, 5.2, NA), ncol = 1)
   labels <- c("a", "a", "b", "b", "b", NA, "a")
   query <- matrix(c(0.05, 5.05), ncol = 1, dimnames = list(c("q1", "q2"), NULL))
-  voted <- scVAE:::vote(reference, labels, query, 3, NULL)
+  voted <- scVAE:::vote(reference, labels, query, 3)
   expect_identical(voted$label, c("a", "b"))
   expect_equal(voted$confidence, c(2 / 3, 1))
   expect_identical(rownames(voted), c("q1", "q2"))

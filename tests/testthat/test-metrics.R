@@ -394,6 +394,15 @@ test_that("silhouette widths of many cells are those of a part", {
   expect_identical(part[others], whole[others])
 })
 
+test_that("a label that the draw for the silhouettes misses is no mistake", {
+  case <- reference_case("large")
+  case$labels[7] <- 1.5
+  for (seed in 1:3) {
+    found <- quiet(case$embedding, case$labels, max_silhouette = 100, seed = seed)
+    expect_false(anyNA(values_of(found)))
+  }
+})
+
 test_that("the result is printed with what was scored", {
   case <- reference_case("large")
   case$embedding[5, ] <- NA
