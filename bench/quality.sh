@@ -1,7 +1,7 @@
 #!/bin/bash
 # Our rows of the quality table: five seeds of each set at default settings. Rows that exist are kept.
 #
-#   bench/quality.sh DATA_DIR [SET...]     SET: kang, kang_batch, tian_batch, bladder, facs; default all
+#   bench/quality.sh DATA_DIR [SET...]     SET: kang, bladder, facs; default all
 #
 # Needs the package where R finds it, and Python with bench/peers/requirements.txt as $PYTHON.
 set -eu

@@ -1,6 +1,6 @@
 # What mapping.sh and transfer.sh begin with, for sourcing: `setup DATA_DIR ROWS` sets $data, $results
 # (RESULTS, or ROWS), $models (MODELS, or thrown away), $python (PYTHON), $threads (THREADS, or 1) and
-# the folder $work, and goes to bench/.
+# the folder $work, and goes to bench/: RESULTS and MODELS are best given as absolute paths.
 
 setup() {
   data=$(realpath "$1")

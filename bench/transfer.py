@@ -128,15 +128,9 @@ def told(points, truth, name):
     return float(np.mean(found == truth)), float(balanced_accuracy_score(truth, found))
 
 
-def shuffled_within(batch, types, rng):
-    out = batch.copy()
-    for t in np.unique(types):
-        m = np.flatnonzero(types == t)
-        out[m] = batch[rng.permutation(m)]
-    return out
-
-
 def classify(points, batch, types):
+    from scib import shuffled_within
+
     rng = np.random.default_rng(0)
     shuffles = [shuffled_within(batch, types, rng) for _ in range(PERMUTATIONS)]
     out = {}

@@ -133,7 +133,7 @@ fn differences_add_up_to_nothing_and_do_not_depend_on_threads() {
 
 #[test]
 fn covariates_are_told_apart() {
-    // Batches 0, 1, 2 are donors 0, 0, 1 with chemistries 0, 1, 1: genes with gene % 7 == 1 are higher in batch 1 only.
+    // The donors are the simulated batches 0 and 2; every other cell has the second chemistry.
     let s = simulate(&[&[60, 60], &[], &[60, 60]], 3);
     let chemistry: Vec<usize> = (0..s.batch.len()).map(|cell| cell % 2).collect();
     let donor: Vec<usize> = s.batch.iter().map(|&b| b / 2).collect();

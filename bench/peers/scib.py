@@ -101,6 +101,15 @@ def compute(emb, labels, batch, before, seed=0):
     return out
 
 
+def shuffled_within(batch, types, rng):
+    """The batches in another order among the cells of each type."""
+    out = batch.copy()
+    for t in np.unique(types):
+        cells = np.flatnonzero(types == t)
+        out[cells] = batch[rng.permutation(cells)]
+    return out
+
+
 def shuffled_batch(emb, types, batch, before, scores, seed=0):
     """scib_batch after the batches were shuffled within the types.
 
@@ -110,10 +119,7 @@ def shuffled_batch(emb, types, batch, before, scores, seed=0):
     import scib_metrics as sm
 
     rng = np.random.default_rng(seed)
-    batch = batch.copy()
-    for t in np.unique(types):
-        cells = np.flatnonzero(types == t)
-        batch[cells] = batch[rng.permutation(cells)]
+    batch = shuffled_within(batch, types, rng)
     mixed = dict(scores)
     mixed.update(metrics.mixing_within_types(emb, types, batch, np.arange(len(emb))))
     near = metrics.nearest(*metrics.knn(emb, min(91, len(emb))), 90)
