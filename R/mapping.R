@@ -24,8 +24,8 @@
 #'   the model knows cannot be among them.
 #' @param ... Arguments that say where the counts are in `newdata`, as in [fitSCVAE()].
 #' @param labels Labels of the model's cells (the rows of `model$latent`; of a mapped model these
-#'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` nearest cells in the embedding the most frequent label. Needs the
-#'   package RANN.
+#'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` nearest
+#'   cells in the embedding the most frequent label. Needs the package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
 #'   20. It matters for transfer to the new batch, not for the embedding.
