@@ -40,7 +40,7 @@ pub struct DecodeLossInput<'a> {
     pub scale: Head<'a>,
     /// Gives the logits of the extra zeros; `None` for the negative binomial.
     pub dropout: Option<Head<'a>>,
-    /// Logarithm of the inverse dispersion, one per gene, or one per gene and batch, a gene's values side by side.
+    /// Logarithm of the inverse dispersion, one per gene.
     pub log_theta: &'a [f32],
     /// Logarithm of the cells' total counts.
     pub log_library: &'a [f32],
@@ -66,7 +66,7 @@ pub struct DecodeLossGradients {
     pub scale: HeadGradients,
     /// With respect to the dropout head; empty for the negative binomial.
     pub dropout: HeadGradients,
-    /// In the form of `log_theta`.
+    /// With respect to `log_theta`.
     pub log_theta: Vec<f32>,
     /// Per batch and gene, the sum over the batch's cells of `(x - E[x])^2`; the mean `E[x]` is
     /// `(1 - px_dropout) * library * px_scale`.
@@ -225,7 +225,7 @@ fn check(input: &DecodeLossInput) -> Result<()> {
         && input.hidden.len() == n_cells * wiring.n_hidden
         && head_fits(input.scale)
         && input.dropout.is_none_or(head_fits)
-        && [n_genes, n_genes * input.segments.len()].contains(&input.log_theta.len())
+        && input.log_theta.len() == n_genes
         && counts.n_cells == n_cells
         && counts.n_genes() == n_genes
         && counts.counts.len() == counts.cells.len()

@@ -171,18 +171,16 @@ impl WithSimd for Score<'_> {
         let inflated = input.dropout.is_some();
         let (n_tiles, n_genes) = (pass.tiling.n_tiles(), block.genes.len());
         let n_segments = input.segments.len();
-        let n_thetas = input.log_theta.len() / input.wiring.n_genes();
         block.log_probability = 0.0;
         if gradients {
             block.d_log_mu.resize(n_tiles * n_genes, Row::ZERO);
             refill(&mut block.d_log_mu_sum, n_tiles, Row::ZERO);
             let n_rows = if inflated { n_tiles * n_genes } else { 0 };
             block.d_dropout.resize(n_rows, Row::ZERO);
-            refill(&mut block.d_log_theta, n_genes * n_thetas, 0.0);
+            refill(&mut block.d_log_theta, n_genes, 0.0);
             refill(&mut block.squared_error, n_genes * n_segments, 0.0);
         }
-        let of_block = block.genes.start * n_thetas..block.genes.end * n_thetas;
-        let log_theta = &input.log_theta[of_block];
+        let log_theta = &input.log_theta[block.genes.clone()];
         let limited = |t: &f32| f64::from(*t).clamp(-LOG_THETA_LIMIT, LOG_THETA_LIMIT);
         let log_theta: Vec<f64> = log_theta.iter().map(limited).collect();
         let theta: Vec<f64> = log_theta.iter().map(|&t| special::exp(t)).collect();
@@ -203,11 +201,9 @@ impl WithSimd for Score<'_> {
                 let scale = &scale[rows.clone()];
                 for (r, row) in rows.clone().enumerate() {
                     let gene = block.genes.start + row;
-                    let of_gene = row * n_thetas..(row + 1) * n_thetas;
-                    pass.tiling
-                        .fill(tile, &log_theta[of_gene.clone()], &mut tiles.log_theta[r]);
-                    pass.tiling.fill(tile, &theta[of_gene], &mut tiles.theta[r]);
                     genes[r] = Gene {
+                        log_theta: log_theta[row] as f32,
+                        theta: theta[row] as f32,
                         per_cell: pass.per_cell as f32,
                     };
                     if let Some(head) = input.dropout {
@@ -229,17 +225,9 @@ impl WithSimd for Score<'_> {
                     if of_gene.is_empty() {
                         continue;
                     }
-                    let mut batches = pass.tiling.batches(tile);
-                    let mut until = 0;
+                    table.start(log_theta[row], theta[row]);
                     for (&cell, &count) in std::iter::zip(of_gene, counts) {
                         let i = cell as usize - cells.start;
-                        if i >= until {
-                            let found = batches.find(|(_, cells)| i < cells.end);
-                            let (batch, end) = found.map_or((0, TILE), |(b, cells)| (b, cells.end));
-                            until = if n_thetas == 1 { TILE } else { end };
-                            let at = row * n_thetas + if n_thetas == 1 { 0 } else { batch };
-                            table.start(log_theta[at], theta[at]);
-                        }
                         let log_mu = f64::from(scale[r].0[i]) + shift[i];
                         let logit = f64::from(tiles.logits[r].0[i]);
                         let place = Place { row: r, cell: i };
@@ -265,15 +253,7 @@ impl WithSimd for Score<'_> {
                     for (sum, &d) in std::iter::zip(&mut *d_log_mu_sum, &tiles.d_log_mu[r].0) {
                         *sum += d;
                     }
-                    if n_thetas == 1 {
-                        block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
-                    } else {
-                        for (batch, cells) in pass.tiling.batches(tile) {
-                            let of_batch = tiles.d_log_theta[r].0[cells].iter();
-                            block.d_log_theta[row * n_thetas + batch] +=
-                                of_batch.map(|&d| f64::from(d)).sum::<f64>();
-                        }
-                    }
+                    block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
                     let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
                     pass.add_squares(simd, &tiles.residual[r], &cells, errors);
                 }

@@ -95,18 +95,6 @@ impl Tiling {
         row
     }
 
-    /// A row of a gene's values, one or one per batch.
-    #[inline(always)]
-    pub(super) fn fill(&self, tile: usize, of_gene: &[f64], row: &mut Row) {
-        if let [value] = of_gene {
-            row.0.fill(*value as f32);
-            return;
-        }
-        for (batch, cells) in self.batches(tile) {
-            row.0[cells].fill(of_gene[batch] as f32);
-        }
-    }
-
     /// Adds a row's values to their bias's: the way back of [`Tiling::start`]. `sums` are those of the gene.
     #[inline(always)]
     pub(super) fn add_to_bias<S: Simd>(&self, simd: S, tile: usize, row: &Row, sums: &mut [f32]) {

@@ -28,13 +28,13 @@ pub(super) struct Tiles {
     pub(super) residual: [Row; GROUP],
     own: [Row; GROUP],
     kept: [Row; GROUP],
-    pub(super) log_theta: [Row; GROUP],
-    pub(super) theta: [Row; GROUP],
 }
 
 /// What the entries of one gene share.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Gene {
+    pub(super) log_theta: f32,
+    pub(super) theta: f32,
     pub(super) per_cell: f32,
 }
 
@@ -51,8 +51,6 @@ impl Tiles {
             residual: zero,
             own: zero,
             kept: zero,
-            log_theta: zero,
-            theta: zero,
         }
     }
 
@@ -115,12 +113,11 @@ impl Tiles {
             let Row(d_log_mu) = &mut self.d_log_mu[r];
             let Row(d_log_theta) = &mut self.d_log_theta[r];
             let Row(residual) = &mut self.residual[r];
-            let (Row(log_theta), Row(theta)) = (&self.log_theta[r], &self.theta[r]);
+            let down = -gene.per_cell * gene.theta;
             for i in 0..TILE {
                 let log_mu = scale[i] + shift[i];
-                let nb = math::softplus_parts(simd, log_mu - log_theta[i]);
-                let down = -gene.per_cell * theta[i];
-                log_probability[i] = -theta[i] * nb.value;
+                let nb = math::softplus_parts(simd, log_mu - gene.log_theta);
+                log_probability[i] = -gene.theta * nb.value;
                 d_log_mu[i] = down * nb.slope;
                 d_log_theta[i] = down * nb.excess;
                 residual[i] = -math::exp(simd, log_mu);
@@ -137,12 +134,11 @@ impl Tiles {
         shift: &[f32; TILE],
         genes: &[Gene],
     ) {
-        for (r, (_, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
+        for (r, (gene, Row(scale))) in std::iter::zip(genes, scale).enumerate() {
             let Row(log_probability) = &mut self.log_probability[r];
-            let (Row(log_theta), Row(theta)) = (&self.log_theta[r], &self.theta[r]);
             for i in 0..TILE {
-                let nb = math::softplus_parts(simd, scale[i] + shift[i] - log_theta[i]);
-                log_probability[i] = -theta[i] * nb.value;
+                let nb = math::softplus_parts(simd, scale[i] + shift[i] - gene.log_theta);
+                log_probability[i] = -gene.theta * nb.value;
             }
         }
     }

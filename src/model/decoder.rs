@@ -43,7 +43,7 @@ pub struct Decoder {
     pub offsets: Vec<Var>,
     /// The same for the zero inflation.
     pub dropout: Option<SparseHead>,
-    /// Log of `px_r`, one per gene, or one per gene and batch.
+    /// Log of `px_r`, one per gene.
     pub log_theta: Var,
 }
 
@@ -106,15 +106,7 @@ impl Decoder {
             )?,
             offsets,
             dropout,
-            log_theta: Var::zeros(
-                if s.batch_dispersion {
-                    n_genes * design.n_batches()
-                } else {
-                    n_genes
-                },
-                DType::F32,
-                device,
-            )?,
+            log_theta: Var::zeros(n_genes, DType::F32, device)?,
         })
     }
 

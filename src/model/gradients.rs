@@ -83,7 +83,7 @@ impl Loss {
         workspace: &'a Workspace,
     ) -> CandleResult<Gradients<'a>> {
         let last_layer = &workspace.gradients;
-        let n_genes = last_layer.squared_error.first().map_or(0, Vec::len);
+        let n_genes = last_layer.log_theta.len();
         Ok(Gradients {
             bias: ScaleBias::of(&last_layer.scale.bias, n_genes, &self.design),
             propagated: self.total(kl_weight)?.backward()?,

@@ -79,8 +79,6 @@ pub struct Settings {
     pub batch_offsets: bool,
     /// What these start from.
     pub batch_means: BatchMeans,
-    /// Whether every batch has dispersions of its own (`px_r` per gene and batch, scvi-tools' "gene-batch").
-    pub batch_dispersion: bool,
     /// Weight of the batchified modules' correction.
     pub beta: f64,
     /// Depth factors are uniform in `1 - depth_range ..= 1 + depth_range`.
@@ -141,7 +139,6 @@ impl Default for Settings {
             batch_masks: BatchMasks::Shared,
             batch_offsets: true,
             batch_means: BatchMeans::Matched,
-            batch_dispersion: false,
             beta: 0.2,
             depth_range: 0.02,
             sampling: Sampling::Replacement,
