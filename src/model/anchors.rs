@@ -1,7 +1,7 @@
 //! What a model remembers of its cells, so that further batches can be set against them: groups of like cells, as means
 //! over all batches. No single cell is kept.
 
-use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -24,6 +24,10 @@ pub struct Anchors {
     pub profiles: Tensor,
     /// The encoder's input without the batches' differences, groups x genes.
     pub inputs: Tensor,
+    /// Mean latent values, groups x `n_latent`.
+    pub latent: Tensor,
+    /// Variances of the latent values within the groups, groups x `n_latent`.
+    pub latent_variance: Tensor,
 }
 
 impl Anchors {
@@ -31,11 +35,13 @@ impl Anchors {
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn none(n_genes: usize, device: &Device) -> CandleResult<Self> {
-        let zeros = Tensor::zeros((1, n_genes), candle_core::DType::F32, device)?;
+    pub fn none(n_genes: usize, n_latent: usize, device: &Device) -> CandleResult<Self> {
+        let zeros = |n: usize| Tensor::zeros((1, n), DType::F32, device);
         Ok(Anchors {
-            profiles: zeros.clone(),
-            inputs: zeros,
+            profiles: zeros(n_genes)?,
+            inputs: zeros(n_genes)?,
+            latent: zeros(n_latent)?,
+            latent_variance: zeros(n_latent)?,
         })
     }
 
@@ -82,26 +88,47 @@ impl Anchors {
                 }
             }
         }
+        let n_latent = z.len() / n_cells.max(1);
+        let mut latent = vec![0.0f64; n_groups * n_latent];
+        let mut squares = latent.clone();
+        for (z, &k) in z.chunks_exact(n_latent).zip(&group) {
+            let at = k * n_latent..(k + 1) * n_latent;
+            let of_group = latent[at.clone()].iter_mut().zip(&mut squares[at]);
+            for ((sum, square), &z) in of_group.zip(z) {
+                *sum += f64::from(z);
+                *square += f64::from(z).powi(2);
+            }
+        }
+        let of_groups = squares.chunks_exact_mut(n_latent);
+        for ((squares, sums), n) in of_groups
+            .zip(latent.chunks_exact(n_latent))
+            .zip(&n_of_group)
+        {
+            for (square, sum) in squares.iter_mut().zip(sums) {
+                *square = (*square - sum * sum / n).max(0.0) / (n - 1.0).max(1.0) * n;
+            }
+        }
         let mean = |sums: Vec<f64>| {
-            let of_groups = sums.chunks_exact(n_genes).zip(&n_of_group);
+            let n_columns = sums.len() / n_groups;
+            let of_groups = sums.chunks_exact(n_columns).zip(&n_of_group);
             let means = of_groups.flat_map(|(sums, n)| sums.iter().map(move |s| (s / n) as f32));
-            Tensor::from_vec(means.collect::<Vec<_>>(), (n_groups, n_genes), device)
+            Tensor::from_vec(means.collect::<Vec<_>>(), (n_groups, n_columns), device)
         };
         Ok(Anchors {
             profiles: mean(profiles)?,
             inputs: mean(inputs)?,
+            latent: mean(latent)?,
+            latent_variance: mean(squares)?,
         })
     }
 
-    /// What the cells of one batch lie above the groups that they are most alike, on average over the cells: one value
-    /// per gene.
+    /// The group that each cell is most alike.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn difference(&self, view: &CountsView, cells: &[usize]) -> CandleResult<Vec<f64>> {
+    pub fn closest(&self, view: &CountsView, cells: &[usize]) -> CandleResult<Vec<usize>> {
         let n_genes = view.n_genes();
         let profiles = self.profiles.to_vec2::<f32>()?;
-        let inputs = self.inputs.to_vec2::<f32>()?;
         let n_groups = profiles.len() as f32;
         let mean: Vec<f32> = (0..n_genes)
             .map(|gene| profiles.iter().map(|p| p[gene]).sum::<f32>() / n_groups)
@@ -120,9 +147,7 @@ impl Anchors {
             .iter()
             .map(|profile| profile.iter().zip(&mean).map(|(p, m)| p * m).sum())
             .collect();
-        let mut sums = vec![0.0; n_genes];
-        let mut n_of_group = vec![0.0; profiles.len()];
-        for &cell in cells {
+        let closest = cells.iter().map(|&cell| {
             let mut likeness: Vec<f32> = of_mean.iter().map(|m| -m).collect();
             log_profile(view, cell, |gene, value| {
                 for (sum, profile) in likeness.iter_mut().zip(&profiles) {
@@ -133,7 +158,26 @@ impl Anchors {
                 .iter()
                 .enumerate()
                 .max_by(|a, b| a.1.total_cmp(b.1));
-            n_of_group[best.map_or(0, |(k, _)| k)] += 1.0;
+            best.map_or(0, |(k, _)| k)
+        });
+        Ok(closest.collect())
+    }
+
+    /// What the cells of one batch lie above their groups, on average over the cells: one value per gene.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn difference(
+        &self,
+        view: &CountsView,
+        cells: &[usize],
+        groups: &[usize],
+    ) -> CandleResult<Vec<f64>> {
+        let inputs = self.inputs.to_vec2::<f32>()?;
+        let mut sums = vec![0.0; view.n_genes()];
+        let mut n_of_group = vec![0.0; inputs.len()];
+        for (&cell, &group) in cells.iter().zip(groups) {
+            n_of_group[group] += 1.0;
             view.for_each_in_cell(cell, |gene, count| {
                 sums[gene as usize] += f64::from(count).ln_1p();
             });

@@ -131,21 +131,34 @@ impl Encoder {
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Posterior> {
+        let mut x = self.hidden(minibatch, wiring, mode)?;
+        for (covariate, module) in self.batch_modules.iter().enumerate() {
+            x = module.forward(&x, &minibatch.segments, &design.of_batches(covariate))?;
+        }
+        Ok(Posterior {
+            mean: self.mean.forward(&x)?,
+            variance: (self.log_variance.forward(&x)?.exp()? + LEAST_VARIANCE)?,
+        })
+    }
+
+    /// What the batchified modules read, cells x hidden units.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn hidden(
+        &mut self,
+        minibatch: &MiniBatch,
+        wiring: &Arc<Wiring>,
+        mode: &mut Mode,
+    ) -> CandleResult<Tensor> {
         let x = self.first_layer(minibatch, wiring)?;
-        let segments = &minibatch.segments;
         let x = mode.normalise(&mut self.norm, &x)?;
         let mut x = mode.dropout(&x.relu()?)?;
         if let Some((layer, norm)) = &mut self.fc {
             x = mode.normalise(norm, &layer.forward(&x)?)?;
             x = mode.dropout(&x.relu()?)?;
         }
-        for (covariate, module) in self.batch_modules.iter().enumerate() {
-            x = module.forward(&x, segments, &design.of_batches(covariate))?;
-        }
-        Ok(Posterior {
-            mean: self.mean.forward(&x)?,
-            variance: (self.log_variance.forward(&x)?.exp()? + LEAST_VARIANCE)?,
-        })
+        Ok(x)
     }
 }
 

@@ -31,10 +31,10 @@ impl Vae {
         let known: HashMap<String, Tensor> = self.tensors()?.into_iter().collect();
         let n_known = self.design.n_levels().first().copied().unwrap_or(0);
         for (name, tensor) in &mut tensors {
-            // New modules start from what the known ones have in common. If there are none, the decoder's are left as
-            // they were drawn: from nothing they would learn nothing, as the slope of their shrinkage is nothing there.
+            // New modules start from what the known ones have in common. If there are none, they are left as they were
+            // drawn: from nothing they would learn nothing, as the slope of their shrinkage is nothing there.
             if let Some((module, level, part)) = of_module(name) {
-                if n_known == 0 && level != "0" && module == "decoder.batch.0" {
+                if n_known == 0 && level != "0" {
                     continue;
                 }
                 let mut mean = tensor.zeros_like()?;

@@ -188,7 +188,10 @@ impl SavedModel {
         let start = Start::flat(n_genes, design);
         let mut model = Vae::new(&header.settings, design, &start, &Device::Cpu)?;
         model.restore(Arc::new(wire(&masks)), &tensors)?;
-        if model.anchors.profiles.dim(0)? != model.anchors.inputs.dim(0)? {
+        let a = &model.anchors;
+        let n_groups = a.profiles.dim(0)?;
+        let others = [&a.inputs, &a.latent, &a.latent_variance];
+        if others.iter().any(|other| other.dims()[0] != n_groups) {
             return Err(damaged("its groups of cells do not fit together"));
         }
         Ok(SavedModel {

@@ -67,7 +67,7 @@ impl Vae {
         Ok(Vae {
             encoder: Encoder::new(settings, design, weights, start, streams, device)?,
             decoder: Decoder::new(settings, design, &wiring, start, streams, device)?,
-            anchors: Anchors::none(start.log_share.len(), device)?,
+            anchors: Anchors::none(start.log_share.len(), settings.n_latent, device)?,
             settings: settings.clone(),
             design: design.clone(),
             wiring: Arc::new(wiring),
@@ -289,6 +289,8 @@ impl Vae {
         list.parameter(LOG_THETA, &mut d.log_theta);
         list.statistic("anchors.profiles", &mut self.anchors.profiles);
         list.statistic("anchors.inputs", &mut self.anchors.inputs);
+        list.statistic("anchors.latent", &mut self.anchors.latent);
+        list.statistic("anchors.latent_variance", &mut self.anchors.latent_variance);
         list.0
     }
 }

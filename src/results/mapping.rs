@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
+use candle_core::{Result as CandleResult, Tensor};
+
 use super::embedding::check_fit;
 use super::CHUNK;
 use crate::counts::CountsView;
 use crate::likelihood::px_scale;
 use crate::model::{Mode, Settings, Vae};
 use crate::sampling::{chunks, MiniBatch};
-use crate::training::{train_new_batches, Monitor, Trained};
+use crate::training::{align, train_new_batches, Monitor, Trained};
 use crate::Result;
 
+/// Cells of a new batch that its sub-module of the encoder is set by.
+const MOST_CELLS: usize = 2000;
 /// Counts that a gene is taken to have had before, as many as the model expects.
 const PRIOR: f64 = 2.0;
 
@@ -35,12 +39,22 @@ pub fn map_batches(
     let mut mapped = model.with_new_batches(n_new)?;
     let codes: Vec<usize> = batch.iter().map(|b| first + b).collect();
     check_fit(&mapped, view, &codes)?;
-    let differences = (0..n_new).map(|b| {
-        let cells: Vec<usize> = (0..batch.len()).filter(|&c| batch[c] == b).collect();
-        Ok(mapped.anchors.difference(view, &cells)?)
-    });
-    let differences = differences.collect::<Result<Vec<_>>>()?;
+    let of_batches: Vec<Vec<usize>> = (0..n_new)
+        .map(|b| (0..batch.len()).filter(|&c| batch[c] == b).collect())
+        .collect();
+    let groups = of_batches
+        .iter()
+        .map(|cells| mapped.anchors.closest(view, cells))
+        .collect::<CandleResult<Vec<_>>>()?;
+    let of_both = of_batches.iter().zip(&groups);
+    let differences = of_both
+        .map(|(cells, groups)| mapped.anchors.difference(view, cells, groups))
+        .collect::<CandleResult<Vec<_>>>()?;
     mapped.encoder.set_centre(first, &differences)?;
+    for (b, (cells, groups)) in of_batches.iter().zip(&groups).enumerate() {
+        let (hidden, groups) = hidden_units(&mut mapped, view, first + b, cells, groups)?;
+        align(&mapped, &hidden, &groups, first + b, monitor)?;
+    }
     if !mapped.decoder.offsets.is_empty() {
         let ratios = log_ratios(&mut mapped, view, &codes, first..first + n_new)?;
         mapped.decoder.set_offsets(0, first, &ratios)?;
@@ -51,6 +65,29 @@ pub fn map_batches(
         ..settings.clone()
     };
     train_new_batches(view, &codes, first, mapped, &settings, monitor)
+}
+
+/// What the encoder's sub-module of a batch reads of its cells, cells x hidden units, of at most [`MOST_CELLS`] cells,
+/// evenly spaced; and their groups.
+fn hidden_units(
+    model: &mut Vae,
+    view: &CountsView,
+    batch: usize,
+    cells: &[usize],
+    groups: &[usize],
+) -> Result<(Tensor, Vec<usize>)> {
+    let step = cells.len().div_ceil(MOST_CELLS).max(1);
+    let cells: Vec<usize> = cells.iter().copied().step_by(step).collect();
+    let groups = groups.iter().copied().step_by(step).collect();
+    let wiring = model.wiring.clone();
+    let codes = vec![batch; cells.len()];
+    let mut parts = Vec::new();
+    for (of_batches, _) in chunks(&cells, &codes, model.n_batches(), CHUNK) {
+        let minibatch = MiniBatch::gather(view, &of_batches, None);
+        let encoder = &mut model.encoder;
+        parts.push(encoder.hidden(&minibatch, &wiring, &mut Mode::Evaluate)?);
+    }
+    Ok((Tensor::cat(&parts, 0)?, groups))
 }
 
 /// Logarithms of observed over expected counts, per gene and new batch: a vector of genes for each.

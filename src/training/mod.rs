@@ -1,6 +1,7 @@
 //! Training: the optimiser, the loop, its record, and how it is watched and stopped.
 
 mod adam;
+mod alignment;
 mod device;
 mod early_stopping;
 mod monitor;
@@ -8,6 +9,7 @@ mod threads;
 mod trainer;
 
 pub use adam::Adam;
+pub use alignment::align;
 pub use device::{device, devices};
 pub use early_stopping::EarlyStopping;
 pub use monitor::{Monitor, Silent};
