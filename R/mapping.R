@@ -2,15 +2,16 @@
 
 #' Map cells of a new batch to a trained model
 #'
-#' Adds one or more batches to a model and trains only what is theirs: the decoder's modules of the
-#' new batches and their offsets per gene; the encoder's modules are the mean of the known ones. All
-#' else stays as it is, to the last bit, so the embedding of the cells that the model was trained
-#' with does not change, and new cells lie where the model's own cells of their kind do. It takes
-#' seconds.
+#' Adds one or more batches to a model and trains only what is theirs: the modules of the new
+#' batches in the encoder and the decoder, and their offsets per gene. All else stays as it is, to
+#' the last bit, so the embedding of the cells that the model was trained with does not change, and
+#' new cells lie where the model's own cells of their kind do. It takes seconds.
 #'
 #' The model remembers means over groups of like cells (no single cell). The new cells are compared
 #' with these to measure what sets their batch apart, so the new batch may hold some of the kinds of
-#' cells only. Kinds of cells that the model has never seen are drawn to the nearest kind that it
+#' cells only. The encoder's module is then set so that the groups' new cells go half of the way to
+#' the group's mean in the embedding and lie as far apart as the model's own cells of a group:
+#' without it new cells lie closer together, as their noise was not learned. Kinds of cells that the model has never seen are drawn to the nearest kind that it
 #' knows: look at the labels' confidence.
 #'
 #' Genes are matched by name, as in [predict.SCVAE()]: those that are lacking are taken as zero,

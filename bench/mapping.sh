@@ -30,15 +30,14 @@ one_set() { # SET [--largest N]
   fi
   for name in "${names[@]}"; do
     at=$work/$set.$name
-    if ! have "$set" "$name" mapped || ! have "$set" "$name" "1 epoch"; then
+    if ! have "$set" "$name" mapped || ! have "$set" "$name" "by types"; then
       "$python" mapping.py split "$data/$set.h5ad" "$name" "$at"
       Rscript transfer.R fit "$at.reference.h5ad" "$models/$set.without_$name.s0.rds" 0 "$threads"
-      for mode in mapped "1 epoch"; do
-        have "$set" "$name" "$mode" && continue
-        extra=$(Rscript mapping.R "$models/$set.without_$name.s0.rds" "$at.new.h5ad" "$name" \
-          "$at.labels.csv" "$at.csv" "$([ "$mode" = mapped ] && echo - || echo 1)" "$threads")
-        score "$set" "$at.csv" "$mode" "$extra" --batch "$name"
-      done
+      extra=$(Rscript mapping.R "$models/$set.without_$name.s0.rds" "$at.new.h5ad" "$name" \
+        "$at.labels.csv" "$at.csv" "$threads")
+      have "$set" "$name" mapped || score "$set" "$at.csv" mapped "$extra" --batch "$name"
+      have "$set" "$name" "by types" ||
+        score "$set" "$at.csv" "by types" "{}" --batch "$name" --by-types
     fi
   done
   if ! have "$set" "a random fifth" unseen; then

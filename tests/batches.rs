@@ -12,7 +12,7 @@ use scvae::layers::{sparse_centre, wire, ConnectionMask};
 use scvae::model::{BatchMasks, BatchMeans, Design, Settings, Start, Vae};
 use scvae::results::{embed, map_batches, reconstruct, Output, Reconstruction};
 use scvae::sampling::{Sampler, Sampling, Streams};
-use scvae::training::{train, Silent};
+use scvae::training::{align, train, Silent};
 
 const N_GENES: usize = 200;
 
@@ -368,6 +368,80 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
             sum(&own)
         );
     }
+}
+
+#[test]
+fn a_new_module_gives_groups_their_place_and_spread() {
+    let design = Design::single(2);
+    let mut model = Vae::new(
+        &settings(),
+        &design,
+        &Start::flat(N_GENES, &design),
+        &Device::Cpu,
+    )
+    .unwrap();
+    // Two groups of hidden units, and cells of a third group that is too small to count.
+    let n_hidden = model.settings.n_hidden;
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let group: Vec<usize> = (0..82)
+        .map(|cell| if cell < 80 { cell % 2 } else { 2 })
+        .collect();
+    let hidden: Vec<f32> = group
+        .iter()
+        .flat_map(|&k| vec![k as f32; n_hidden])
+        .map(|k| k + rng.random_range(0.0..2.0))
+        .collect();
+    let hidden = Tensor::from_vec(hidden, (group.len(), n_hidden), &Device::Cpu).unwrap();
+    let moments = |model: &Vae| {
+        let all = std::slice::from_ref(&(0..group.len())).to_vec();
+        let module = &model.encoder.batch_modules[0];
+        let x = module.forward(&hidden, &all, &[1]).unwrap();
+        let z = model.encoder.mean.forward(&x).unwrap();
+        let z = z.to_vec2::<f32>().unwrap();
+        let column = |k: usize, d: usize| -> Vec<f64> {
+            let own = (0..80).filter(|&cell| group[cell] == k);
+            own.map(|cell| f64::from(z[cell][d])).collect()
+        };
+        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+        let of_group = |k: usize, d: usize| {
+            let x = column(k, d);
+            let squares: f64 = x.iter().map(|x| x.powi(2)).sum();
+            (mean(&x), squares - x.len() as f64 * mean(&x).powi(2))
+        };
+        (0..z[0].len())
+            .map(|d| {
+                let [(m0, s0), (m1, s1)] = [of_group(0, d), of_group(1, d)];
+                ([m0, m1], ((s0 + s1) / 78.0).sqrt())
+            })
+            .collect::<Vec<_>>()
+    };
+    let before = moments(&model);
+    let n_latent = before.len();
+    let rows = |of: &dyn Fn(usize, usize) -> f64| {
+        let values = (0..3).flat_map(|k| (0..n_latent).map(move |d| (k, d)));
+        let values: Vec<f32> = values.map(|(k, d)| of(k, d) as f32).collect();
+        Tensor::from_vec(values, (3, n_latent), &Device::Cpu).unwrap()
+    };
+    let apart = |d: usize| before[d].1 * if d % 2 == 0 { 1.0 } else { -1.0 };
+    model.anchors.latent = rows(&|k, d| before[d].0[k.min(1)] + apart(d));
+    model.anchors.latent_variance = rows(&|_, d| (1.5 * before[d].1).powi(2));
+    let values = |of: &Tensor| of.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let other = values(&model.encoder.batch_modules[0].sub_modules[0].weight);
+    align(&model, &hidden, &group, 1, &Silent).unwrap();
+    for (d, (now, before)) in moments(&model).iter().zip(&before).enumerate() {
+        let unit = before.1;
+        for k in 0..2 {
+            let moved = (now.0[k] - before.0[k]) / apart(d);
+            assert!(
+                (moved - 0.5).abs() < 0.1,
+                "group {k}, {d}: {moved} of the way"
+            );
+        }
+        let wider = now.1 / unit;
+        assert!((wider - 1.5).abs() < 0.1, "{d}: {wider} times as wide");
+    }
+    let kept = &model.encoder.batch_modules[0].sub_modules[0];
+    assert_eq!(values(&kept.weight), other);
 }
 
 /// All that both models have is the same, to the last bit.

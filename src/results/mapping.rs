@@ -18,9 +18,9 @@ const MOST_CELLS: usize = 2000;
 /// Counts that a gene is taken to have had before, as many as the model expects.
 const PRIOR: f64 = 2.0;
 
-/// Adds batches to a model and trains what is theirs: the encoder's centre from the groups of cells that the model
-/// remembers, the genes' offsets from what it then expects of the new cells, and from there on the offsets together with
-/// the decoder's sub-modules. The encoder's are the known ones' mean. All else stays as it is.
+/// Adds batches to a model and trains what is theirs: the encoder's centre and sub-modules from the groups of cells that
+/// the model remembers, the genes' offsets from what it then expects of the new cells, and from there on the offsets
+/// together with the decoder's sub-modules. All else stays as it is.
 ///
 /// The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
 /// that is returned they follow its own.

@@ -82,8 +82,8 @@ pub fn train_new_batches(
 }
 
 /// Whether a parameter is the decoder's sub-module of a level from `first` on, or holds offsets (those of levels without
-/// a cell get no gradient). The encoder's sub-modules stay as they start: trained on one batch alone they learn its cells
-/// by heart and move them away from the others (`bench/results/mapping.md`).
+/// a cell get no gradient). The encoder's sub-modules stay as [`super::align`] left them: trained by the loss of one batch
+/// alone they learn its cells by heart and move them away from the others.
 fn belongs_to_level(name: &str, first: usize) -> bool {
     if name.starts_with("decoder.scale.offsets.") {
         return true;
