@@ -9,7 +9,7 @@ use super::matching::log_profile;
 use crate::counts::CountsView;
 
 /// Groups at most, and cells of a group on average at least: of small groups a new cell finds the one that is like it in
-/// its noise.
+/// its noise (`bench/results/matching.md`).
 const MOST_GROUPS: usize = 32;
 const CELLS_OF_GROUP: usize = 60;
 /// Groups of fewer cells are dissolved, so that no cell is told from a group's mean.

@@ -13,6 +13,7 @@ const MOST_CELLS: usize = 4000;
 const MOST_OF_BATCH: usize = 500;
 /// Nearest cells of the other batch that are looked at: a quarter of them within these bounds. Fewer find pairs that are
 /// alike in their noise too, by which the batches' differences come out too small; more find pairs of unlike kinds.
+/// `bench/results/matching.md` has the errors.
 const FEWEST_NEAREST: usize = 5;
 const MOST_NEAREST: usize = 20;
 /// Counts of all cells are brought to this before their logarithms are compared.
