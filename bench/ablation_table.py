@@ -47,12 +47,13 @@ The paper's masks M^b share nothing but their start: each is adjusted from its o
 - shared: one mask, adjusted from all cells;
 - criteria pooled: masks of their own, but the genes that win or lose a connection are chosen by every batch's loss
   (each batch's shares of its loss, averaged); which connection it is stays each mask's own;
+- pooled by half: by the mean of its own batch's loss and every batch's;
 - consensus every 10 epochs: separate adjustment, but every 10 epochs all masks restart from the connections that
   most of them have.
 
 Pooling and consensus were taken out of the package after this; they are in the commit "Batches: differences measured
-from matching cells", as the settings `mask_pooling` and `consensus_every`. Their rows were made from that commit with
-today's number of nearest cells in `src/model/matching.rs`.
+from matching cells", as the settings `mask_pooling` and `consensus_every`. `bench/dropped.sh DATA_DIR` makes their rows
+from that commit, with today's number of nearest cells.
 
 """,
     "settings": """## Settings
@@ -60,7 +61,8 @@ today's number of nearest cells in `src/model/matching.rs`.
 One changed at a time. "the paper's way" is all of separate masks, no measured differences, equal numbers of every
 batch in a mini-batch and modules of weight 1. Without the extra zeros (nb) batches are joined a little better on both
 sets; on the 12,000 cells of the same donors it made no difference (.724, one seed), and the paper's likelihood stays
-the default.
+the default. Dispersions per batch made no difference and were taken out of the package; `bench/dropped.sh DATA_DIR`
+makes their rows from the commit that had them.
 
 """,
     "tried": """## What was tried on the way and is not in the package
