@@ -71,6 +71,24 @@ fn settings() -> Settings {
     }
 }
 
+/// Expected shares of all genes' counts, genes x cells, in the style of levels (covariate, level).
+fn rates(
+    model: &Vae,
+    view: &CountsView,
+    batch: &[usize],
+    style: &[(usize, usize)],
+) -> ndarray::Array2<f64> {
+    let genes: Vec<usize> = (0..N_GENES).collect();
+    let how = Reconstruction {
+        genes: &genes,
+        batch,
+        style,
+        library: Some(1.0),
+        output: Output::Rate,
+    };
+    reconstruct(model, view, &how).unwrap()
+}
+
 /// How far the differences of two batches are from the truth: root mean square over genes.
 fn error_of_offsets(start: &Start, n_batches: usize) -> f64 {
     let squares = start.log_ratios[0].chunks_exact(n_batches).enumerate();
@@ -159,17 +177,7 @@ fn covariates_are_told_apart() {
     assert!(spread(&start.log_ratios[1]) < 0.2);
 
     let trained = train(&view, &batch, &design, &settings(), &Silent).unwrap();
-    let genes: Vec<usize> = (0..N_GENES).collect();
-    let run = |style: &[(usize, usize)]| {
-        let how = Reconstruction {
-            genes: &genes,
-            batch: &batch,
-            style,
-            library: Some(1.0),
-            output: Output::Rate,
-        };
-        reconstruct(&trained.model, &view, &how).unwrap()
-    };
+    let run = |style: &[(usize, usize)]| rates(&trained.model, &view, &batch, style);
     let (own, as_first, same) = (run(&[]), run(&[(0, 0)]), run(&[(0, 0), (1, 0)]));
     let mut ratio = [0.0; 2];
     for cell in 0..view.n_cells() {
@@ -346,17 +354,7 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
         assert!(right >= 97, "{right} of 100 lie with their kind");
 
         // Its style: the genes that are high in the new batch rise in cells of the first.
-        let genes: Vec<usize> = (0..N_GENES).collect();
-        let run = |style: &[(usize, usize)]| {
-            let how = Reconstruction {
-                genes: &genes,
-                batch: &batch,
-                style,
-                library: Some(1.0),
-                output: Output::Rate,
-            };
-            reconstruct(&mapped, &view, &how).unwrap()
-        };
+        let run = |style: &[(usize, usize)]| rates(&mapped, &view, &batch, style);
         let (own, styled) = (run(&[]), run(&[(0, design.n_batches())]));
         let sum = |of: &ndarray::Array2<f64>| -> f64 {
             (2..N_GENES).step_by(7).map(|gene| of.row(gene).sum()).sum()
@@ -422,7 +420,7 @@ fn a_new_module_gives_groups_their_place_and_spread() {
         let values: Vec<f32> = values.map(|(k, d)| of(k, d) as f32).collect();
         Tensor::from_vec(values, (3, n_latent), &Device::Cpu).unwrap()
     };
-    let apart = |d: usize| before[d].1 * if d % 2 == 0 { 1.0 } else { -1.0 };
+    let apart = |d: usize| before[d].1 * [1.0, -1.0][d % 2];
     model.anchors.latent = rows(&|k, d| before[d].0[k.min(1)] + apart(d));
     model.anchors.latent_variance = rows(&|_, d| (1.5 * before[d].1).powi(2));
     let values = |of: &Tensor| of.flatten_all().unwrap().to_vec1::<f32>().unwrap();
