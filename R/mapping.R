@@ -102,7 +102,7 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
     warn_scvae(
       c(
         "The model was fitted without measured differences of the batches.",
-        i = "Nothing sets the new cells against the model's own; fit with \\
+        i = "Little sets the new cells against the model's own; fit with \\
              {.code batchControl(offsets = TRUE)} to have them measured."
       ),
       "mapping"

@@ -34,7 +34,9 @@ pub fn align(
     level: usize,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let Some(module) = model.encoder.batch_modules.first() else {
+    // Without weight a module can set nothing.
+    let modules = model.encoder.batch_modules.iter();
+    let Some(module) = modules.take(1).find(|module| module.beta != 0.0) else {
         return Ok(());
     };
     let Some(groups) = Groups::of(group, &model.anchors)? else {
