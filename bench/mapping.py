@@ -26,6 +26,19 @@ import common  # noqa: E402  (sets the thread limits, so it comes before numpy)
 import numpy as np  # noqa: E402
 
 UNSEEN = "a random fifth"
+VARIANTS_HEAD = """
+## How the encoder's module of the new batch is set
+
+By the means of groups of cells, which go half of the way to those of the model's own cells, and by the
+spread within groups (`src/training/alignment.rs`). Other ways, means over the batches that were left out:
+
+```
+bench/mapping_variants.sh DATA_DIR
+```
+
+| set | left out | model | bio | batch | total | bio minus joint | batch minus joint | labels | mixing | seconds |
+|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
+"""
 HEAD = """# Mapping of a batch that the model was not trained with
 
 Written by `bench/mapping.py`; do not edit by hand.
@@ -177,6 +190,7 @@ def score(x):
 
 SCIB = ("scib_bio", "scib_batch", "scib_total")
 MODES = ("joint", "mapped", "by types")
+VARIANTS = ("mapped", "means stay", "means go all of the way", "no alignment")
 
 
 def line(name, cells, mode, rows, joint):
@@ -216,6 +230,13 @@ def table(x):
         for r in of_set:
             if r["mode"] == "unseen":
                 out.append(line(r["left_out"], str(r["cells"]), "unseen", [r], joint))
+    out.append(VARIANTS_HEAD)
+    for dataset in sorted({r["dataset"] for r in rows if r["mode"] in VARIANTS[1:]}):
+        of_set = [r for r in rows if r["dataset"] == dataset]
+        joint = {r["left_out"]: r["metrics"] for r in of_set if r["mode"] == "joint"}
+        for mode in VARIANTS:
+            of_mode = [r for r in of_set if r["mode"] == mode]
+            out.append(line(dataset, str(len(of_mode)), mode, of_mode, joint))
     pathlib.Path(x.out).write_text("".join(out))
 
 

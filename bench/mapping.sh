@@ -7,7 +7,7 @@
 #
 # Needs the package where R finds it, with jsonlite and RANN, and Python with
 # bench/peers/requirements.txt as $PYTHON. RESULTS is the file of the rows, MODELS a folder in
-# which the fitted models are kept and looked for. 17 fits, about forty minutes of one core.
+# which the fitted models are kept and looked for, MODE what the rows are called. 17 fits, about forty minutes of one core.
 set -eu
 . "$(dirname "$0")/setup.sh"
 
@@ -30,12 +30,12 @@ one_set() { # SET [--largest N]
   fi
   for name in "${names[@]}"; do
     at=$work/$set.$name
-    if ! have "$set" "$name" mapped || ! have "$set" "$name" "by types"; then
+    if ! have "$set" "$name" "$mode" || ! have "$set" "$name" "by types"; then
       "$python" mapping.py split "$data/$set.h5ad" "$name" "$at"
       Rscript transfer.R fit "$at.reference.h5ad" "$models/$set.without_$name.s0.rds" 0 "$threads"
       extra=$(Rscript mapping.R "$models/$set.without_$name.s0.rds" "$at.new.h5ad" "$name" \
         "$at.labels.csv" "$at.csv" "$threads")
-      have "$set" "$name" mapped || score "$set" "$at.csv" mapped "$extra" --batch "$name"
+      have "$set" "$name" "$mode" || score "$set" "$at.csv" "$mode" "$extra" --batch "$name"
       have "$set" "$name" "by types" ||
         score "$set" "$at.csv" "by types" "{}" --batch "$name" --by-types
     fi
@@ -53,6 +53,7 @@ one_set() { # SET [--largest N]
 main() {
   setup "${1:?usage: mapping.sh DATA_DIR [SET...]}" results/mapping.jsonl
   shift
+  mode=${MODE:-mapped}
   [ $# -gt 0 ] || set -- celllines_tian pbmc_kang_ctrl pbmc_kang_ctrl_12k_1287genes
   for set in "$@"; do
     case $set in
