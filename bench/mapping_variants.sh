@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 variant() {
   rm -rf "$work/tree" "$work/library"
   mkdir "$work/tree" "$work/library"
-  git -C "$here" archive HEAD: | tar -xm -C "$work/tree"
+  git -C "$here/.." archive HEAD | tar -xm -C "$work/tree"
   sed -i "s/^const $2: \\(.*\\) = .*;/const $2: \\1 = $3;/" "$work/tree/src/training/alignment.rs"
   grep -q "^const $2: .* = $3;" "$work/tree/src/training/alignment.rs"
   SCVAE_CARGO_TARGET=$work/target R CMD INSTALL --library="$work/library" "$work/tree"
