@@ -65,7 +65,8 @@ lint() {
 }
 
 format() {
-  cargo fmt --check && cargo fmt --check --manifest-path bench/kernels/Cargo.toml
+  cargo fmt --check && cargo fmt --check --manifest-path bench/kernels/Cargo.toml &&
+    rustfmt --check --edition 2021 bench/dropped/main.rs
 }
 stage format format
 stage clippy clippy
