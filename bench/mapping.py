@@ -236,7 +236,8 @@ def table(x):
         joint = {r["left_out"]: r["metrics"] for r in of_set if r["mode"] == "joint"}
         for mode in VARIANTS:
             of_mode = [r for r in of_set if r["mode"] == mode]
-            out.append(line(dataset, str(len(of_mode)), mode, of_mode, joint))
+            if of_mode:
+                out.append(line(dataset, str(len(of_mode)), mode, of_mode, joint))
     pathlib.Path(x.out).write_text("".join(out))
 
 
