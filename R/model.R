@@ -204,14 +204,19 @@ align_genes <- function(object, counts, call) {
   n_model <- length(known)
   if (found < 0.8 * n_model) {
     percent <- round(100 * found / n_model)
+    lacking <- utils::head(setdiff(known, counts$gene_names), 3)
     first_model <- known[1]
     first_data <- counts$gene_names[1]
     abort_scvae(
       c(
         "Only {found} of the model's {n_model} genes ({percent} %) are in the data; 80 % are \\
          needed.",
-        i = "Are the names of the same kind? The model has names such as {.val {first_model}}, \\
-             the data {.val {first_data}}."
+        i = if (found > 0) {
+          "Lacking are for example {.val {lacking}}. Give the counts of all genes, not of chosen ones."
+        } else {
+          "Are the names of the same kind? The model has names such as {.val {first_model}}, \\
+           the data {.val {first_data}}."
+        }
       ),
       "model",
       call

@@ -60,8 +60,7 @@ from that commit, with today's number of nearest cells.
 
 One changed at a time. "the paper's way" is all of separate masks, no measured differences, equal numbers of every
 batch in a mini-batch and modules of weight 1. Without the extra zeros (nb) batches are joined a little better on both
-sets; on the 12,000 cells of the same donors it made no difference (.724, one seed), and the paper's likelihood stays
-the default. Dispersions per batch made no difference and were taken out of the package; `bench/dropped.sh DATA_DIR`
+sets, but what it does without batches was not measured, and the paper's likelihood stays the default. Dispersions per batch made no difference and were taken out of the package; `bench/dropped.sh DATA_DIR`
 makes their rows from the commit that had them.
 
 """,

@@ -10,7 +10,7 @@
 //! | [`layers`] | sparsely connected, batchified, dense and normalising layers |
 //! | [`likelihood`] | the count distributions as a loss |
 //! | [`model`] | encoder, decoder, the whole, its settings and saved form |
-//! | [`training`] | optimiser, loop, history |
+//! | [`training`] | optimiser, loop, alignment of batches that come later |
 //! | [`results`] | embedding, reconstruction, style transfer, scScore, mapping of new batches |
 //!
 //! `values` lends [`layers`], [`likelihood`], [`model`] and [`training`] the numbers of a tensor where they lie.

@@ -35,8 +35,8 @@ pub fn align(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     // Without weight a module can set nothing.
-    let modules = model.encoder.batch_modules.iter();
-    let Some(module) = modules.take(1).find(|module| module.beta != 0.0) else {
+    let module = model.encoder.batch_modules.first();
+    let Some(module) = module.filter(|module| module.beta != 0.0) else {
         return Ok(());
     };
     let Some(groups) = Groups::of(group, &model.anchors)? else {
