@@ -212,7 +212,8 @@ align_genes <- function(object, counts, call) {
         "Only {found} of the model's {n_model} genes ({percent} %) are in the data; 80 % are \\
          needed.",
         i = if (found > 0) {
-          "Lacking are for example {.val {lacking}}. Give the counts of all genes, not of chosen ones."
+          "Lacking are for example {.val {lacking}}. Give the counts of all genes, not of chosen \\
+           ones."
         } else {
           "Are the names of the same kind? The model has names such as {.val {first_model}}, \\
            the data {.val {first_data}}."
