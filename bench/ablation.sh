@@ -47,6 +47,9 @@ for set in pbmc_kang_ctrl mouse_bladder_han; do
   fit $set "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
   fit $set "shuffle" "$shuffle" 0 1 2
 done
+for set in pbmc_kang_ctrl mouse_bladder_han pbmc_facs_zheng; do
+  fit $set "likelihood nb" 'likelihood = "nb"' 0 1 2
+done
 
 separate='batches = batchControl(masks = "separate")'
 balanced='training = trainingControl(sampling = "balanced")'

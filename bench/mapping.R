@@ -2,7 +2,7 @@
 # The R half of mapping.sh: maps the cells of NEW.h5ad to a model and writes its own embedding with
 # that of the mapped cells under it.
 #
-#   Rscript mapping.R MODEL.rds NEW.h5ad BATCH LABELS.csv OUT.csv [THREADS]
+#   Rscript mapping.R MODEL.rds NEW.h5ad BATCH LABELS.csv OUT.csv [SEED] [THREADS]
 #   Rscript mapping.R MODEL.rds NEW.h5ad - - OUT.csv    cells of batches that the model knows
 #   Rscript mapping.R MODEL.rds - - - OUT.csv           the embedding of the model's cells only
 #
@@ -12,7 +12,7 @@
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)
 if (length(given) < 5) {
-  stop("usage: mapping.R MODEL.rds NEW.h5ad BATCH LABELS.csv OUT.csv [THREADS]")
+  stop("usage: mapping.R MODEL.rds NEW.h5ad BATCH LABELS.csv OUT.csv [SEED] [THREADS]")
 }
 model <- readRDS(given[1])
 latent <- model$latent
@@ -22,8 +22,9 @@ if (given[2] != "-" && given[3] == "-") {
   known <- utils::read.csv(given[4], colClasses = "character")
   mapped <- suppressWarnings(mapSCVAE(
     model, given[2],
-    batch = given[3], labels = stats::setNames(known$label, known$cell), seed = 0L,
-    threads = if (length(given) > 5) as.integer(given[6]) else 1L, verbose = FALSE
+    batch = given[3], labels = stats::setNames(known$label, known$cell),
+    seed = if (length(given) > 5) as.integer(given[6]) else 0L,
+    threads = if (length(given) > 6) as.integer(given[7]) else 1L, verbose = FALSE
   ))
   latent <- rbind(latent, mapped$latent)
   utils::write.csv(

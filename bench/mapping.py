@@ -36,18 +36,17 @@ spread within groups (`src/training/alignment.rs`). Other ways, means over the b
 bench/mapping_variants.sh DATA_DIR
 ```
 
-| set | left out | model | bio | batch | total | bio minus joint | batch minus joint | labels | mixing | seconds |
-|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 HEAD = """# Mapping of a batch that the model was not trained with
 
 Written by `bench/mapping.py`; do not edit by hand.
 
-One batch is left out, a model of the others is fitted at default settings (seed 0), and
-the cells of the batch that was left out are mapped to it with `mapSCVAE()`. The model's
-own embedding with that of the mapped cells under it is scored like any embedding of all
-cells (`bench/peers/scib.py`; the columns are explained in `integration.md`) and held
-against the **joint** model, which was trained with all batches from the same seed.
+One batch is left out, a model of the others is fitted at default settings, and the cells
+of the batch that was left out are mapped to it with `mapSCVAE()`. The model's own
+embedding with that of the mapped cells under it is scored like any embedding of all cells
+(`bench/peers/scib.py`; the columns are explained in `integration.md`) and held against the
+**joint** model, which was trained with all batches from the same seed. Entries are means
+over the seeds; differences of more than one seed have their standard error over the seeds.
 **by types** is the mapped embedding after the mapped cells of each type were moved and
 stretched to the mean and the standard deviations of the model's own cells of that type: what
 a perfect mapping to this model would score. What is missing there to the joint model is how
@@ -191,17 +190,36 @@ def score(x):
 SCIB = ("scib_bio", "scib_batch", "scib_total")
 MODES = ("joint", "mapped", "by types")
 VARIANTS = ("mapped", "means stay", "means go all of the way", "no alignment")
+COLUMNS = (
+    "seeds | model | bio | batch | total | bio minus joint | batch minus joint | labels | mixing | seconds |\n"
+)
 
 
-def line(name, cells, mode, rows, joint):
-    """A line of the table: means over the rows, and over what they lie above the joint model."""
-    out = [name, cells, mode]
-    scored = [r for r in rows if r["metrics"]]
+def joint_of(rows):
+    """Scores of the joint models by the seed."""
+    return {r["seed"]: r["metrics"] for r in rows if r["mode"] == "joint"}
+
+
+def above_joint(rows, key, joint):
+    """What rows lie above the joint model of their seed: mean over the seeds and standard error."""
+    seeds = sorted({r["seed"] for r in rows})
+    above = [
+        np.mean([r["metrics"][key] - joint[seed][key] for r in rows if r["seed"] == seed])
+        for seed in seeds
+    ]
+    if len(seeds) == 1:
+        return f"{above[0]:+.3f}"
+    return f"{np.mean(above):+.3f} ± {np.std(above, ddof=1) / len(seeds) ** 0.5:.3f}"
+
+
+def line(first, mode, rows, joint):
+    """A line of the table, which begins with the columns `first`."""
+    out = [*first, str(len({r["seed"] for r in rows})), mode]
+    scored = all(r["metrics"] for r in rows)
     for key in SCIB:
-        out.append(f"{np.mean([r['metrics'][key] for r in scored]):.3f}" if scored else "")
+        out.append(f"{np.mean([r['metrics'][key] for r in rows]):.3f}" if scored else "")
     for key in SCIB[:2]:
-        above = [r["metrics"][key] - joint[r["left_out"]][key] for r in scored]
-        out.append(f"{np.mean(above):+.3f}" if scored and mode != "joint" else "")
+        out.append(above_joint(rows, key, joint) if scored and mode != "joint" else "")
     out += [f"{np.mean([r[key] for r in rows]):.3f}" for key in ("label_accuracy", "mixed")]
     out.append(f"{np.mean([r['map_s'] for r in rows]):.1f}" if "map_s" in rows[0] else "")
     return "| " + " | ".join(out) + " |\n"
@@ -211,33 +229,28 @@ def table(x):
     rows = [json.loads(text) for text in open(x.rows)]
     out = [HEAD]
     for dataset in sorted({r["dataset"] for r in rows}):
-        out.append(
-            f"\n## {dataset}\n\n"
-            "| left out | cells | model | bio | batch | total | bio minus joint | "
-            "batch minus joint | labels | mixing | seconds |\n"
-            "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-        )
+        out.append(f"\n## {dataset}\n\n| left out | cells | {COLUMNS}" + "|---|--:" * 2 + "|--:" * 8 + "|\n")
         of_set = [r for r in rows if r["dataset"] == dataset]
-        joint = {r["left_out"]: r["metrics"] for r in of_set if r["mode"] == "joint"}
-        for name in joint:
+        joint = joint_of(of_set)
+        names = list(dict.fromkeys(r["left_out"] for r in of_set if r["mode"] == "joint"))
+        for name in names:
             for mode in MODES:
-                for r in of_set:
-                    if (r["left_out"], r["mode"]) == (name, mode):
-                        out.append(line(name, str(r["cells"]), mode, [r], joint))
+                found = [r for r in of_set if (r["left_out"], r["mode"]) == (name, mode)]
+                out.append(line([name, str(found[0]["cells"])], mode, found, joint))
         for mode in MODES:
-            of_mode = [r for r in of_set if r["mode"] == mode]
-            out.append(line(f"**mean of {len(of_mode)}**", "", mode, of_mode, joint))
-        for r in of_set:
-            if r["mode"] == "unseen":
-                out.append(line(r["left_out"], str(r["cells"]), "unseen", [r], joint))
-    out.append(VARIANTS_HEAD)
+            found = [r for r in of_set if r["mode"] == mode]
+            out.append(line([f"**mean of {len(names)}**", ""], mode, found, joint))
+        found = [r for r in of_set if r["mode"] == "unseen"]
+        out.append(line([UNSEEN, str(found[0]["cells"])], "unseen", found, joint))
+    out.append(f"{VARIANTS_HEAD}| set | left out | {COLUMNS}" + "|---|--:" * 2 + "|--:" * 8 + "|\n")
     for dataset in sorted({r["dataset"] for r in rows if r["mode"] in VARIANTS[1:]}):
         of_set = [r for r in rows if r["dataset"] == dataset]
-        joint = {r["left_out"]: r["metrics"] for r in of_set if r["mode"] == "joint"}
+        joint = joint_of(of_set)
         for mode in VARIANTS:
-            of_mode = [r for r in of_set if r["mode"] == mode]
-            if of_mode:
-                out.append(line(dataset, str(len(of_mode)), mode, of_mode, joint))
+            found = [r for r in of_set if r["mode"] == mode]
+            if found:
+                names = {r["left_out"] for r in found}
+                out.append(line([dataset, str(len(names))], mode, found, joint))
     pathlib.Path(x.out).write_text("".join(out))
 
 

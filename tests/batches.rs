@@ -10,7 +10,7 @@ use rand_distr::Poisson;
 use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::layers::{sparse_centre, wire, ConnectionMask};
 use scvae::model::{BatchMasks, BatchMeans, Design, Settings, Start, Vae};
-use scvae::results::{embed, map_batches, reconstruct, Output, Reconstruction};
+use scvae::results::{embed, map_batches, reconstruct, remember, Output, Reconstruction};
 use scvae::sampling::{Sampler, Sampling, Streams};
 use scvae::training::{align, train, Silent};
 
@@ -323,20 +323,26 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
             true => (batch, Design::single(2)),
             false => (vec![0; batch.len()], Design::single(1)),
         };
-        let trained = train(&view, &batch, &design, &settings(), &Silent)
+        let mut trained = train(&view, &batch, &design, &settings(), &Silent)
             .unwrap()
             .model;
+        let before = embed(&trained, &view, &batch).unwrap();
         let (query, query_kind, _) = subset(&s, |b| b == 2);
         let new = vec![0; query.n_cells()];
         let short = Settings {
             max_epochs: Some(20),
             ..settings()
         };
+        assert!(
+            map_batches(&trained, &query, &new, 1, &short, &Silent).is_err(),
+            "nothing is remembered"
+        );
+        remember(&mut trained, &view, &batch, &before).unwrap();
         let mapped = map_batches(&trained, &query, &new, 1, &short, &Silent)
             .unwrap()
             .model;
         assert_eq!(mapped.n_batches(), design.n_batches() + 1);
-        let before = embed(&trained, &view, &batch).unwrap().mean;
+        let before = before.mean;
         assert_eq!(before, embed(&mapped, &view, &batch).unwrap().mean);
         unchanged(&trained, &mapped);
 

@@ -6,7 +6,7 @@ use super::convert::{self, to_r, Counts};
 use super::run::{off_thread, FitMonitor};
 use crate::counts::filter;
 use crate::model::{SavedModel, Settings};
-use crate::results::{embed, median_library, repeat_fits, Embedding, Repeats};
+use crate::results::{embed, median_library, remember, repeat_fits, Embedding, Repeats};
 use crate::training::{check_batch_sizes, train};
 use crate::Result;
 
@@ -66,7 +66,9 @@ fn fit(
                 fit: 0,
                 n_fits: 1,
             };
-            let trained = train(&view, &codes, &batches.design, &settings, &monitor)?;
+            let mut trained = train(&view, &codes, &batches.design, &settings, &monitor)?;
+            let embedding = embed(&trained.model, &view, &codes)?;
+            remember(&mut trained.model, &view, &codes, &embedding)?;
             let genes = view.genes();
             let saved = SavedModel {
                 model: trained.model,
@@ -81,7 +83,7 @@ fn fit(
             };
             Ok(Fit {
                 bytes: saved.to_bytes()?,
-                embedding: embed(&saved.model, &view, &codes)?,
+                embedding,
                 cells: view.cells().to_vec(),
                 genes,
                 saved,

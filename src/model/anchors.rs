@@ -31,7 +31,7 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// One group of which nothing is known.
+    /// One group of which nothing is known: no cells are remembered.
     ///
     /// # Errors
     /// When memory cannot be had.
@@ -43,6 +43,14 @@ impl Anchors {
             latent: zeros(n_latent)?,
             latent_variance: zeros(n_latent)?,
         })
+    }
+
+    /// Whether no cells are remembered.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn is_empty(&self) -> CandleResult<bool> {
+        Ok(self.profiles.abs()?.max_all()?.to_scalar::<f32>()? == 0.0)
     }
 
     /// Groups the cells of a view by their latent means `z` (cells x `n_latent`). `centre` is what each batch's input is

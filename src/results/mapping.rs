@@ -4,29 +4,57 @@ use std::ops::Range;
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::embedding::check_fit;
+use super::embedding::{check_fit, Embedding};
 use super::CHUNK;
 use crate::counts::CountsView;
 use crate::likelihood::px_scale;
-use crate::model::{Mode, Settings, Vae};
-use crate::sampling::{chunks, MiniBatch};
+use crate::model::{Anchors, Mode, Settings, Vae};
+use crate::sampling::{chunks, MiniBatch, Purpose, Streams};
 use crate::training::{align, train_new_batches, Monitor, Trained};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Cells of a new batch that its sub-module of the encoder is set by.
 const MOST_CELLS: usize = 2000;
 /// Counts that a gene is taken to have had before, as many as the model expects.
 const PRIOR: f64 = 2.0;
 
+/// Lets a trained model remember the cells that it was trained with, as means of groups, so that [`map_batches`] can set
+/// new batches against them. `embedding` is what [`super::embed`] gives for the view and its cells' batches.
+///
+/// # Errors
+/// [`Error::Argument`] when the view, the batches or the embedding do not fit the model.
+pub fn remember(
+    model: &mut Vae,
+    view: &CountsView,
+    batch: &[usize],
+    embedding: &Embedding,
+) -> Result<()> {
+    check_fit(model, view, batch)?;
+    if embedding.mean.dim() != (view.n_cells(), model.settings.n_latent) {
+        return Err(Error::Argument(
+            "the embedding is not that of the view's cells".into(),
+        ));
+    }
+    let z: Vec<f32> = embedding.mean.iter().map(|&z| z as f32).collect();
+    let centre = match &model.encoder.centre {
+        Some(centre) => centre.flatten_all()?.to_vec1::<f32>()?,
+        None => Vec::new(),
+    };
+    let mut rng = Streams::new(model.settings.seed).stream(Purpose::Anchors, 0);
+    let device = model.encoder.bias.device();
+    model.anchors = Anchors::of(view, batch, &z, &centre, &mut rng, device)?;
+    Ok(())
+}
+
 /// Adds batches to a model and trains what is theirs: the encoder's centre and sub-modules from the groups of cells that
 /// the model remembers, the genes' offsets from what it then expects of the new cells, and from there on the offsets
 /// together with the decoder's sub-modules. All else stays as it is.
 ///
-/// The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
+/// The model has to [`remember`] its cells. The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
 /// that is returned they follow its own.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] when the view does not fit, or the model has several covariates.
+/// [`Error::Argument`] when the view does not fit, or the model has several covariates or remembers no cells.
 pub fn map_batches(
     model: &Vae,
     view: &CountsView,
@@ -35,6 +63,11 @@ pub fn map_batches(
     settings: &Settings,
     monitor: &dyn Monitor,
 ) -> Result<Trained> {
+    if model.anchors.is_empty()? {
+        return Err(Error::Argument(
+            "the model remembers no cells to set new ones against".into(),
+        ));
+    }
     let first = model.n_batches();
     let mut mapped = model.with_new_batches(n_new)?;
     let codes: Vec<usize> = batch.iter().map(|b| first + b).collect();

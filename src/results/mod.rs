@@ -6,7 +6,7 @@ mod reconstruction;
 mod score;
 
 pub use embedding::{embed, median_library, Embedding};
-pub use mapping::map_batches;
+pub use mapping::{map_batches, remember};
 pub use reconstruction::{reconstruct, Output, Reconstruction};
 pub use score::{mean_connections, repeat_fits, Repeats};
 

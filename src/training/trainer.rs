@@ -12,7 +12,7 @@ use crate::counts::CountsView;
 use crate::kernels::Workspace;
 use crate::layers::adjust;
 use crate::model::{
-    Anchors, BatchMasks, Design, EpochRecord, History, Loss, Mode, Settings, Start, Stopped, Vae,
+    BatchMasks, Design, EpochRecord, History, Loss, Mode, Settings, Start, Stopped, Vae,
 };
 use crate::sampling::{chunks, MiniBatch, Purpose, Sampler, Split, Streams};
 use crate::{Error, Result};
@@ -98,7 +98,6 @@ fn belongs_to_level(name: &str, first: usize) -> bool {
 
 struct Trainer<'a> {
     view: &'a CountsView<'a>,
-    batch: &'a [usize],
     settings: &'a Settings,
     monitor: &'a dyn Monitor,
     device: Device,
@@ -154,7 +153,6 @@ impl<'a> Trainer<'a> {
         let split = Split::draw(batch, n_batches, settings.train_size, streams);
         Trainer {
             view,
-            batch,
             settings,
             monitor,
             device,
@@ -234,9 +232,6 @@ impl<'a> Trainer<'a> {
         if let Some(watch) = watch {
             history.best_epoch = watch.restore(&mut self.model)?;
         }
-        if self.learns_from.is_none() {
-            self.remember()?;
-        }
         Ok(Trained {
             model: self.model,
             history,
@@ -295,29 +290,6 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(loss)
-    }
-
-    /// Gives the model what later batches are set against.
-    fn remember(&mut self) -> Result<()> {
-        let n_latent = self.settings.n_latent;
-        let mut z = vec![0.0; self.view.n_cells() * n_latent];
-        let cells: Vec<usize> = (0..self.view.n_cells()).collect();
-        let batches = self.model.n_batches();
-        for (groups, order) in chunks(&cells, self.batch, batches, VALIDATION_CHUNK) {
-            let minibatch = MiniBatch::gather(self.view, &groups, None);
-            let mean = self.model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
-            for (mean, &cell) in mean.to_vec2::<f32>()?.iter().zip(&order) {
-                z[cell * n_latent..(cell + 1) * n_latent].copy_from_slice(mean);
-            }
-        }
-        let centre = match &self.model.encoder.centre {
-            Some(centre) => centre.flatten_all()?.to_vec1::<f32>()?,
-            None => Vec::new(),
-        };
-        let mut rng = self.streams.stream(Purpose::Anchors, 0);
-        self.model.anchors =
-            Anchors::of(self.view, self.batch, &z, &centre, &mut rng, &self.device)?;
-        Ok(())
     }
 
     /// Stage II; the number of connections changed.
