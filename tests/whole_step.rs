@@ -121,12 +121,12 @@ impl Reference {
         Ok(x)
     }
 
-    /// What the levels of a batch add to a head's bias.
-    fn offsets(&self, batch: usize, head: &str) -> Result<Tensor> {
+    /// What the levels of a batch add to the scale head's bias.
+    fn offsets(&self, batch: usize) -> Result<Tensor> {
         let mut sum = Tensor::zeros(N_GENES, DType::F64, &Device::Cpu)?;
         for covariate in 0..self.design.n_levels().len() {
             let level = self.design.of_batches(covariate)[batch];
-            let offsets = self.var(&format!("{head}.offsets.{covariate}"));
+            let offsets = self.var(&format!("decoder.scale.offsets.{covariate}"));
             sum = (sum + offsets.narrow(1, level, 1)?.squeeze(1)?)?;
         }
         Ok(sum)
@@ -135,7 +135,10 @@ impl Reference {
     fn head(&self, x: &Tensor, segments: &[Range<usize>], name: &str) -> Result<Tensor> {
         self.of_batches(x, segments, |b, x| {
             let weights = (self.var(&format!("{name}.weights")) * &self.masks[b])?;
-            let bias = (self.var(&format!("{name}.bias")) + self.offsets(b, name)?)?;
+            let mut bias = self.var(&format!("{name}.bias")).clone();
+            if name == "decoder.scale" {
+                bias = (bias + self.offsets(b)?)?;
+            }
             x.matmul(&weights.t()?)?.broadcast_add(&bias)
         })
     }

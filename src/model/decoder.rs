@@ -18,38 +18,6 @@ pub struct SparseHead {
     pub weights: Var,
     /// One per gene.
     pub bias: Var,
-    /// What each level of a covariate adds to the bias, genes x levels; one tensor per covariate, or none.
-    pub offsets: Vec<Var>,
-}
-
-impl SparseHead {
-    /// One bias per gene, or one per gene and batch, a gene's values side by side.
-    ///
-    /// # Errors
-    /// When memory cannot be had.
-    pub fn bias_of_batches(&self, design: &Design) -> CandleResult<Tensor> {
-        if self.offsets.is_empty() {
-            return Ok(self.bias.as_tensor().clone());
-        }
-        let n_batches = design.n_batches();
-        let bias = CpuValues::of(&self.bias)?;
-        let mut out: Vec<f32> = bias
-            .iter()
-            .flat_map(|&b| std::iter::repeat_n(b, n_batches))
-            .collect();
-        for (covariate, offsets) in self.offsets.iter().enumerate() {
-            let levels = design.of_batches(covariate);
-            let offsets = CpuValues::of(offsets)?;
-            let of_genes = offsets.chunks_exact(design.n_levels()[covariate]);
-            for (out, of_gene) in out.chunks_exact_mut(n_batches).zip(of_genes) {
-                for (out, &level) in out.iter_mut().zip(&levels) {
-                    *out += of_gene[level];
-                }
-            }
-        }
-        let n = out.len();
-        Tensor::from_vec(out, n, self.bias.device())
-    }
 }
 
 /// Parameters of the count distribution, genes x cells.
@@ -71,6 +39,8 @@ pub struct Decoder {
     pub batch_modules: Vec<BatchModule>,
     /// Mirrors the encoder's sparsely connected layer, with weights of its own.
     pub scale: SparseHead,
+    /// What each level of a covariate adds to the scale head's bias, genes x levels; one tensor per covariate.
+    pub offsets: Vec<Var>,
     /// The same for the zero inflation.
     pub dropout: Option<SparseHead>,
     /// Log of `px_r`, one per gene.
@@ -102,21 +72,22 @@ impl Decoder {
     ) -> CandleResult<Self> {
         let n_genes = start.log_share.len();
         let [scale, dropout] = Self::starting_weights(streams, wiring);
-        let of_levels = |start: &dyn Fn(usize) -> Vec<f32>| -> CandleResult<Vec<Var>> {
-            let levels = design.n_levels().iter().enumerate();
-            levels
-                .filter(|_| s.batch_offsets)
-                .map(|(covariate, &n)| Var::from_vec(start(covariate), (n_genes, n), device))
-                .collect()
+        let head = |start: StartingWeights, bias: Var| -> CandleResult<SparseHead> {
+            Ok(SparseHead {
+                weights: Var::from_vec(start.all(wiring), wiring.n_slots(), device)?,
+                bias,
+            })
         };
-        let weights =
-            |start: StartingWeights| Var::from_vec(start.all(wiring), wiring.n_slots(), device);
+        let offsets = if s.batch_offsets {
+            let ratios = start.log_ratios.iter().zip(design.n_levels());
+            ratios
+                .map(|(ratios, &n)| Var::from_vec(ratios.clone(), (n_genes, n), device))
+                .collect::<CandleResult<_>>()?
+        } else {
+            Vec::new()
+        };
         let dropout = match s.likelihood {
-            Likelihood::Zinb => Some(SparseHead {
-                weights: weights(dropout)?,
-                bias: Var::zeros(n_genes, DType::F32, device)?,
-                offsets: of_levels(&|covariate| vec![0.0; n_genes * design.n_levels()[covariate]])?,
-            }),
+            Likelihood::Zinb => Some(head(dropout, Var::zeros(n_genes, DType::F32, device)?)?),
             Likelihood::Nb => None,
         };
         Ok(Decoder {
@@ -129,11 +100,11 @@ impl Decoder {
             )?,
             norm: BatchNorm::new(s.n_hidden, device)?,
             batch_modules: batch_modules(s, design, streams, layer_ids::DECODER_BATCH, device)?,
-            scale: SparseHead {
-                weights: weights(scale)?,
-                bias: Var::from_vec(start.log_share.clone(), n_genes, device)?,
-                offsets: of_levels(&|covariate| start.log_ratios[covariate].clone())?,
-            },
+            scale: head(
+                scale,
+                Var::from_vec(start.log_share.clone(), n_genes, device)?,
+            )?,
+            offsets,
             dropout,
             log_theta: Var::zeros(n_genes, DType::F32, device)?,
         })
@@ -170,17 +141,43 @@ impl Decoder {
         wiring: &Wiring,
         design: &Design,
     ) -> CandleResult<CountParameters> {
-        let head = |h: &SparseHead| {
-            let bias = h.bias_of_batches(design)?;
-            sparse_decode(hidden, segments, wiring, &h.weights, &bias)
-        };
+        let head = |h: &SparseHead, bias| sparse_decode(hidden, segments, wiring, &h.weights, bias);
+        let dropout = self.dropout.as_ref();
         Ok(CountParameters {
-            scale: head(&self.scale)?,
-            dropout: self.dropout.as_ref().map(head).transpose()?,
+            scale: head(&self.scale, &self.scale_bias(design)?)?,
+            dropout: dropout.map(|d| head(d, &d.bias)).transpose()?,
         })
     }
 
-    /// Sets the scale head's offsets of a covariate's levels from `first` on, a vector of genes for each.
+    /// The scale head's bias: one per gene, or one per gene and batch, a gene's values side by side.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn scale_bias(&self, design: &Design) -> CandleResult<Tensor> {
+        if self.offsets.is_empty() {
+            return Ok(self.scale.bias.as_tensor().clone());
+        }
+        let n_batches = design.n_batches();
+        let bias = CpuValues::of(&self.scale.bias)?;
+        let mut out: Vec<f32> = bias
+            .iter()
+            .flat_map(|&b| std::iter::repeat_n(b, n_batches))
+            .collect();
+        for (covariate, offsets) in self.offsets.iter().enumerate() {
+            let levels = design.of_batches(covariate);
+            let offsets = CpuValues::of(offsets)?;
+            let of_genes = offsets.chunks_exact(design.n_levels()[covariate]);
+            for (out, of_gene) in out.chunks_exact_mut(n_batches).zip(of_genes) {
+                for (out, &level) in out.iter_mut().zip(&levels) {
+                    *out += of_gene[level];
+                }
+            }
+        }
+        let n = out.len();
+        Tensor::from_vec(out, n, self.scale.bias.device())
+    }
+
+    /// Sets the offsets of a covariate's levels from `first` on, a vector of genes for each.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -190,48 +187,25 @@ impl Decoder {
         first: usize,
         values: &[Vec<f64>],
     ) -> CandleResult<()> {
-        let offsets = &self.scale.offsets[covariate];
+        let offsets = &self.offsets[covariate];
         offsets.set(&with_columns(offsets, first, values)?)
     }
 
-    /// The parameters that the loss is computed from, besides the last hidden layer; `biases` are those of
-    /// [`Decoder::biases`].
-    pub fn loss_tensors<'a>(&'a self, biases: &'a Biases) -> LossTensors<'a> {
-        fn tensors<'a>(head: &'a SparseHead, bias: &'a Tensor) -> HeadTensors<'a> {
-            HeadTensors {
-                weights: head.weights.as_tensor(),
-                bias,
-            }
-        }
-        let dropout = self.dropout.as_ref().zip(biases.dropout.as_ref());
+    /// The parameters that the loss is computed from, besides the last hidden layer; `scale_bias` is that of
+    /// [`Decoder::scale_bias`].
+    pub fn loss_tensors<'a>(&'a self, scale_bias: &'a Tensor) -> LossTensors<'a> {
         LossTensors {
-            scale: tensors(&self.scale, &biases.scale),
-            dropout: dropout.map(|(head, bias)| tensors(head, bias)),
+            scale: HeadTensors {
+                weights: self.scale.weights.as_tensor(),
+                bias: scale_bias,
+            },
+            dropout: self.dropout.as_ref().map(|head| HeadTensors {
+                weights: head.weights.as_tensor(),
+                bias: head.bias.as_tensor(),
+            }),
             log_theta: self.log_theta.as_tensor(),
         }
     }
-
-    /// Both heads' biases, as [`SparseHead::bias_of_batches`] gives them.
-    ///
-    /// # Errors
-    /// When memory cannot be had.
-    pub fn biases(&self, design: &Design) -> CandleResult<Biases> {
-        let dropout = self.dropout.as_ref();
-        Ok(Biases {
-            scale: self.scale.bias_of_batches(design)?,
-            dropout: dropout
-                .map(|head| head.bias_of_batches(design))
-                .transpose()?,
-        })
-    }
-}
-
-/// Biases of the heads, per gene or per gene and batch.
-pub struct Biases {
-    /// Of the scale head.
-    pub scale: Tensor,
-    /// Of the zero inflation; absent for the negative binomial.
-    pub dropout: Option<Tensor>,
 }
 
 /// One batchified module per covariate.

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result as CandleResult, Tensor, Var};
 
 use super::vae::{
-    DROPOUT_BIAS, DROPOUT_OFFSETS, DROPOUT_WEIGHTS, LOG_THETA, SCALE_BIAS, SCALE_OFFSETS,
+    offsets_name, DROPOUT_BIAS, DROPOUT_WEIGHTS, LOG_THETA, SCALE_BIAS, SCALE_OFFSETS,
     SCALE_WEIGHTS,
 };
 use super::Design;
@@ -26,22 +26,22 @@ pub struct Gradients<'a> {
     propagated: GradStore,
     /// The decoder's last layer, whose gradients are found together with the loss.
     last_layer: &'a DecodeLossGradients,
-    scale: HeadBias,
-    dropout: HeadBias,
+    /// Of the scale head's bias and of what the covariates' levels add to it.
+    bias: ScaleBias,
 }
 
-/// Gradients of a head's bias and of what the covariates' levels add to it, put together from those of each batch.
-struct HeadBias {
+/// Gradients of the scale head's bias, put together from those of each batch.
+struct ScaleBias {
     shared: Vec<f32>,
     offsets: Vec<Vec<f32>>,
 }
 
-impl HeadBias {
+impl ScaleBias {
     /// `of_batches` has one value per gene and batch, a gene's values side by side.
     fn of(of_batches: &[f32], n_genes: usize, design: &Design) -> Self {
         let n_batches = of_batches.len() / n_genes.max(1);
         if n_batches <= 1 {
-            return HeadBias {
+            return ScaleBias {
                 shared: of_batches.to_vec(),
                 offsets: Vec::new(),
             };
@@ -57,16 +57,10 @@ impl HeadBias {
             }
             sums
         });
-        HeadBias {
+        ScaleBias {
             shared: of_genes().map(|of_gene| of_gene.iter().sum()).collect(),
             offsets: offsets.collect(),
         }
-    }
-
-    /// The gradient of a covariate's offsets, whose name is the covariate's number after a dot.
-    fn offsets(&self, name: &str) -> Option<&Vec<f32>> {
-        let covariate = name.strip_prefix('.')?.parse::<usize>().ok()?;
-        self.offsets.get(covariate)
     }
 }
 
@@ -91,8 +85,7 @@ impl Loss {
         let last_layer = &workspace.gradients;
         let n_genes = last_layer.log_theta.len();
         Ok(Gradients {
-            scale: HeadBias::of(&last_layer.scale.bias, n_genes, &self.design),
-            dropout: HeadBias::of(&last_layer.dropout.bias, n_genes, &self.design),
+            bias: ScaleBias::of(&last_layer.scale.bias, n_genes, &self.design),
             propagated: self.total(kl_weight)?.backward()?,
             last_layer,
         })
@@ -104,23 +97,18 @@ impl Gradients<'_> {
     pub(crate) fn of(&self, name: &str, var: &Var) -> CandleResult<Option<CpuValues<'_>>> {
         let known = match name {
             SCALE_WEIGHTS => &self.last_layer.scale.weights,
-            SCALE_BIAS => &self.scale.shared,
+            SCALE_BIAS => &self.bias.shared,
             DROPOUT_WEIGHTS => &self.last_layer.dropout.weights,
-            DROPOUT_BIAS => &self.dropout.shared,
+            DROPOUT_BIAS => &self.last_layer.dropout.bias,
             LOG_THETA => &self.last_layer.log_theta,
-            _ => {
-                let of_scale = name
-                    .strip_prefix(SCALE_OFFSETS)
-                    .map(|rest| (&self.scale, rest));
-                let of_dropout = || Some((&self.dropout, name.strip_prefix(DROPOUT_OFFSETS)?));
-                match of_scale.or_else(of_dropout) {
-                    Some((head, rest)) => match head.offsets(rest) {
-                        Some(offsets) => offsets,
-                        None => return Ok(None),
-                    },
-                    None => return self.propagated.get(var).map(CpuValues::of).transpose(),
+            _ if name.starts_with(SCALE_OFFSETS) => {
+                let mut named = self.bias.offsets.iter().enumerate();
+                match named.find(|(covariate, _)| name == offsets_name(*covariate)) {
+                    Some((_, offsets)) => offsets,
+                    None => return Ok(None),
                 }
             }
+            _ => return self.propagated.get(var).map(CpuValues::of).transpose(),
         };
         Ok(Some(CpuValues::Slice(known)))
     }

@@ -15,7 +15,7 @@ mod start;
 mod vae;
 
 pub use anchors::Anchors;
-pub use decoder::{Biases, CountParameters, Decoder, SparseHead};
+pub use decoder::{CountParameters, Decoder, SparseHead};
 pub use design::Design;
 pub use encoder::{Encoder, Posterior};
 pub use gradients::{Gradients, Loss};

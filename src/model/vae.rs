@@ -136,8 +136,8 @@ impl Vae {
             log_library: &minibatch.log_library,
             segments: &minibatch.segments,
         };
-        let biases = self.decoder.biases(&self.design)?;
-        let parameters = self.decoder.loss_tensors(&biases);
+        let bias = self.decoder.scale_bias(&self.design)?;
+        let parameters = self.decoder.loss_tensors(&bias);
         Ok(Loss {
             reconstruction: decode_loss(
                 &hidden,
@@ -279,11 +279,12 @@ impl Vae {
         list.modules("decoder.batch", &mut d.batch_modules);
         list.parameter(SCALE_WEIGHTS, &mut d.scale.weights);
         list.parameter(SCALE_BIAS, &mut d.scale.bias);
-        list.parameters(SCALE_OFFSETS, &mut d.scale.offsets);
+        for (covariate, offsets) in d.offsets.iter_mut().enumerate() {
+            list.parameter(offsets_name(covariate), offsets);
+        }
         if let Some(head) = &mut d.dropout {
             list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
             list.parameter(DROPOUT_BIAS, &mut head.bias);
-            list.parameters(DROPOUT_OFFSETS, &mut head.offsets);
         }
         list.parameter(LOG_THETA, &mut d.log_theta);
         list.statistic("anchors.profiles", &mut self.anchors.profiles);
@@ -302,7 +303,11 @@ pub(super) const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
 pub(super) const DROPOUT_BIAS: &str = "decoder.dropout.bias";
 pub(super) const LOG_THETA: &str = "decoder.log_theta";
 pub(super) const SCALE_OFFSETS: &str = "decoder.scale.offsets";
-pub(super) const DROPOUT_OFFSETS: &str = "decoder.dropout.offsets";
+
+/// The name of a covariate's offsets of the scale head.
+pub(super) fn offsets_name(covariate: usize) -> String {
+    format!("{SCALE_OFFSETS}.{covariate}")
+}
 
 /// Parameters whose length follows the connections.
 const SPARSE_WEIGHTS: [&str; 3] = [ENCODER_WEIGHTS, SCALE_WEIGHTS, DROPOUT_WEIGHTS];
@@ -318,13 +323,6 @@ struct PartList<'a>(Vec<(String, Part<'a>)>);
 impl<'a> PartList<'a> {
     fn parameter(&mut self, name: impl Into<String>, var: &'a mut Var) {
         self.0.push((name.into(), Part::Parameter(var)));
-    }
-
-    /// One for each covariate.
-    fn parameters(&mut self, name: &str, vars: &'a mut [Var]) {
-        for (covariate, var) in vars.iter_mut().enumerate() {
-            self.parameter(format!("{name}.{covariate}"), var);
-        }
     }
 
     fn statistic(&mut self, name: impl Into<String>, tensor: &'a mut Tensor) {

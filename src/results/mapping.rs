@@ -88,7 +88,7 @@ pub fn map_batches(
         let (hidden, groups) = hidden_units(&mut mapped, view, first + b, cells, groups)?;
         align(&mapped, &hidden, &groups, first + b, monitor)?;
     }
-    if !mapped.decoder.scale.offsets.is_empty() {
+    if !mapped.decoder.offsets.is_empty() {
         let ratios = log_ratios(&mut mapped, view, &codes, first..first + n_new)?;
         mapped.decoder.set_offsets(0, first, &ratios)?;
     }

@@ -85,7 +85,7 @@ pub fn train_new_batches(
 /// a cell get no gradient). The encoder's sub-modules stay as [`super::align`] left them: trained by the loss of one batch
 /// alone they learn its cells by heart and move them away from the others.
 fn belongs_to_level(name: &str, first: usize) -> bool {
-    if name.contains(".offsets.") {
+    if name.starts_with("decoder.scale.offsets.") {
         return true;
     }
     let level = name
