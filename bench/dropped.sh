@@ -57,6 +57,8 @@ main() {
   rows masks "separate, consensus every 10 epochs" '"batch_masks": "separate", "consensus_every": 10'
   build "Dispersion per batch, as a setting of the Rust crate"
   rows settings "dispersion per batch" '"batch_dispersion": true'
+  build "Offsets of the extra zeros per batch and gene, to be measured"
+  rows settings "offsets for the extra zeros, too" '"batch_offsets": true'
   [ "$results" != results/batches.jsonl ] || "$python" ablation_table.py
 }
 

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::likeness::{Likeness, Members};
 use super::matching::log_profile;
 use crate::counts::CountsView;
 
@@ -13,7 +14,7 @@ use crate::counts::CountsView;
 const MOST_GROUPS: usize = 32;
 const CELLS_OF_GROUP: usize = 60;
 /// Groups of fewer cells are dissolved, so that no cell is told from a group's mean.
-const FEWEST_CELLS: usize = 5;
+const FEWEST_CELLS: f64 = 5.0;
 /// Rounds of assignment to the groups' centres.
 const ROUNDS: usize = 20;
 
@@ -56,6 +57,9 @@ impl Anchors {
     /// Groups the cells of a view by their latent means `z` (cells x `n_latent`). `centre` is what each batch's input is
     /// reduced by, a gene's values side by side, or empty.
     ///
+    /// What is remembered of a group besides its profile is of the cells that are most alike that profile, as new cells
+    /// are later: some belong to a neighbouring group, and spread wider than the group's own cells.
+    ///
     /// # Errors
     /// When memory cannot be had.
     pub fn of(
@@ -66,67 +70,34 @@ impl Anchors {
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> CandleResult<Self> {
-        let (n_cells, n_genes) = (view.n_cells(), view.n_genes());
+        let n_cells = view.n_cells();
         let group = groups(z, n_cells, rng);
-        let n_groups = group.iter().max().map_or(1, |most| most + 1);
-        let n_batches = centre.len() / n_genes.max(1);
-        let mut n_of_group = vec![0.0f64; n_groups];
-        let mut n_of_batches = vec![0.0f64; n_groups * n_batches];
-        let mut profiles = vec![0.0f64; n_groups * n_genes];
-        let mut inputs = vec![0.0f64; n_groups * n_genes];
-        for (cell, &k) in group.iter().enumerate() {
-            n_of_group[k] += 1.0;
-            log_profile(view, cell, |gene, value| {
-                profiles[k * n_genes + gene as usize] += f64::from(value);
-            });
-            let of_group = &mut inputs[k * n_genes..(k + 1) * n_genes];
-            view.for_each_in_cell(cell, |gene, count| {
-                of_group[gene as usize] += f64::from(count).ln_1p();
-            });
-            if n_batches > 0 {
-                n_of_batches[k * n_batches + batch[cell]] += 1.0;
-            }
-        }
-        if n_batches > 0 {
-            let of_groups = inputs.chunks_exact_mut(n_genes);
-            for (inputs, n_of_batches) in of_groups.zip(n_of_batches.chunks_exact(n_batches)) {
-                for (input, centre) in inputs.iter_mut().zip(centre.chunks_exact(n_batches)) {
-                    let of_batches = n_of_batches.iter().zip(centre);
-                    *input -= of_batches.map(|(n, &c)| n * f64::from(c)).sum::<f64>();
-                }
-            }
-        }
+        let n_of_group = sizes(&group);
+        let profiles = profiles(view, &group, &n_of_group);
+        let members = Members {
+            group: &group,
+            n_of_group: &n_of_group,
+        };
+        let all: Vec<usize> = (0..n_cells).collect();
+        let group = Likeness::of(profiles.clone()).closest(view, &all, Some(&members));
+        let mut n_of_group = sizes(&group);
+        n_of_group.resize(profiles.len(), 0.0);
+        let inputs = inputs(view, batch, &group, centre, profiles.len());
         let n_latent = z.len() / n_cells.max(1);
-        let mut latent = vec![0.0f64; n_groups * n_latent];
-        let mut squares = latent.clone();
-        for (z, &k) in z.chunks_exact(n_latent).zip(&group) {
-            let at = k * n_latent..(k + 1) * n_latent;
-            let of_group = latent[at.clone()].iter_mut().zip(&mut squares[at]);
-            for ((sum, square), &z) in of_group.zip(z) {
-                *sum += f64::from(z);
-                *square += f64::from(z).powi(2);
-            }
-        }
-        let of_groups = squares.chunks_exact_mut(n_latent);
-        for ((squares, sums), n) in of_groups
-            .zip(latent.chunks_exact(n_latent))
-            .zip(&n_of_group)
-        {
-            for (square, sum) in squares.iter_mut().zip(sums) {
-                *square = (*square - sum * sum / n).max(0.0) / (n - 1.0).max(1.0) * n;
-            }
-        }
-        let mean = |sums: Vec<f64>| {
-            let n_columns = sums.len() / n_groups;
-            let of_groups = sums.chunks_exact(n_columns).zip(&n_of_group);
-            let means = of_groups.flat_map(|(sums, n)| sums.iter().map(move |s| (s / n) as f32));
-            Tensor::from_vec(means.collect::<Vec<_>>(), (n_groups, n_columns), device)
+        let [latent, variance] = moments(z, n_latent, &group, &n_of_group);
+        let most = n_of_group.iter().copied().fold(0.0, f64::max);
+        let kept = |rows: Vec<Vec<f32>>| {
+            let rows = rows.into_iter().zip(&n_of_group);
+            let rows = rows.filter(|(_, &n)| n >= FEWEST_CELLS.min(most));
+            let rows: Vec<Vec<f32>> = rows.map(|(row, _)| row).collect();
+            let shape = (rows.len(), rows.first().map_or(0, Vec::len));
+            Tensor::from_vec(rows.concat(), shape, device)
         };
         Ok(Anchors {
-            profiles: mean(profiles)?,
-            inputs: mean(inputs)?,
-            latent: mean(latent)?,
-            latent_variance: mean(squares)?,
+            profiles: kept(profiles)?,
+            inputs: kept(inputs.means(&n_of_group))?,
+            latent: kept(latent)?,
+            latent_variance: kept(variance)?,
         })
     }
 
@@ -135,40 +106,8 @@ impl Anchors {
     /// # Errors
     /// When memory cannot be had.
     pub fn closest(&self, view: &CountsView, cells: &[usize]) -> CandleResult<Vec<usize>> {
-        let n_genes = view.n_genes();
-        let profiles = self.profiles.to_vec2::<f32>()?;
-        let n_groups = profiles.len() as f32;
-        let mean: Vec<f32> = (0..n_genes)
-            .map(|gene| profiles.iter().map(|p| p[gene]).sum::<f32>() / n_groups)
-            .collect();
-        let profiles: Vec<Vec<f32>> = profiles
-            .into_iter()
-            .map(|profile| {
-                let mut centred: Vec<f32> = profile.iter().zip(&mean).map(|(p, m)| p - m).collect();
-                let length = centred.iter().map(|x| x * x).sum::<f32>().max(1e-12).sqrt();
-                centred.iter_mut().for_each(|x| *x /= length);
-                centred
-            })
-            .collect();
-        // A cell's own length and the mean's part differ between groups by the latter only.
-        let of_mean: Vec<f32> = profiles
-            .iter()
-            .map(|profile| profile.iter().zip(&mean).map(|(p, m)| p * m).sum())
-            .collect();
-        let closest = cells.iter().map(|&cell| {
-            let mut likeness: Vec<f32> = of_mean.iter().map(|m| -m).collect();
-            log_profile(view, cell, |gene, value| {
-                for (sum, profile) in likeness.iter_mut().zip(&profiles) {
-                    *sum += value * profile[gene as usize];
-                }
-            });
-            let best = likeness
-                .iter()
-                .enumerate()
-                .max_by(|a, b| a.1.total_cmp(b.1));
-            best.map_or(0, |(k, _)| k)
-        });
-        Ok(closest.collect())
+        let likeness = Likeness::of(self.profiles.to_vec2::<f32>()?);
+        Ok(likeness.closest(view, cells, None))
     }
 
     /// What the cells of one batch lie above their groups, on average over the cells: one value per gene.
@@ -198,6 +137,107 @@ impl Anchors {
         let n_cells = cells.len().max(1) as f64;
         Ok(sums.into_iter().map(|sum| sum / n_cells).collect())
     }
+}
+
+/// Sums over the cells of groups, groups x columns.
+struct Sums {
+    n_columns: usize,
+    values: Vec<f64>,
+}
+
+impl Sums {
+    fn new(n_groups: usize, n_columns: usize) -> Self {
+        Sums {
+            n_columns,
+            values: vec![0.0; n_groups * n_columns],
+        }
+    }
+
+    fn of_group(&mut self, group: usize) -> &mut [f64] {
+        &mut self.values[group * self.n_columns..(group + 1) * self.n_columns]
+    }
+
+    fn means(&self, n_of_group: &[f64]) -> Vec<Vec<f32>> {
+        let of_groups = self.values.chunks_exact(self.n_columns).zip(n_of_group);
+        let means = of_groups.map(|(sums, n)| {
+            let means = sums.iter().map(|sum| (sum / n.max(1.0)) as f32);
+            means.collect()
+        });
+        means.collect()
+    }
+}
+
+/// Mean logarithms of normalised counts, groups x genes.
+fn profiles(view: &CountsView, group: &[usize], n_of_group: &[f64]) -> Vec<Vec<f32>> {
+    let mut sums = Sums::new(n_of_group.len(), view.n_genes());
+    for (cell, &k) in group.iter().enumerate() {
+        let of_group = sums.of_group(k);
+        log_profile(view, cell, |gene, value| {
+            of_group[gene as usize] += f64::from(value);
+        });
+    }
+    sums.means(n_of_group)
+}
+
+/// Sums of the encoder's input without the batches' differences, groups x genes.
+fn inputs(
+    view: &CountsView,
+    batch: &[usize],
+    group: &[usize],
+    centre: &[f32],
+    n_groups: usize,
+) -> Sums {
+    let n_genes = view.n_genes();
+    let n_batches = centre.len() / n_genes.max(1);
+    let mut sums = Sums::new(n_groups, n_genes);
+    let mut n_of_batches = vec![vec![0.0; n_batches]; n_groups];
+    for (cell, &k) in group.iter().enumerate() {
+        let of_group = sums.of_group(k);
+        view.for_each_in_cell(cell, |gene, count| {
+            of_group[gene as usize] += f64::from(count).ln_1p();
+        });
+        if n_batches > 0 {
+            n_of_batches[k][batch[cell]] += 1.0;
+        }
+    }
+    if n_batches > 0 {
+        for (k, n_of_batches) in n_of_batches.iter().enumerate() {
+            let of_genes = sums.of_group(k).iter_mut();
+            for (sum, centre) in of_genes.zip(centre.chunks_exact(n_batches)) {
+                let of_batches = n_of_batches.iter().zip(centre);
+                *sum -= of_batches.map(|(n, &c)| n * f64::from(c)).sum::<f64>();
+            }
+        }
+    }
+    sums
+}
+
+/// Means and variances of latent values, groups x `n_latent`.
+fn moments(z: &[f32], n_latent: usize, group: &[usize], n_of_group: &[f64]) -> [Vec<Vec<f32>>; 2] {
+    let mut sums = Sums::new(n_of_group.len(), n_latent);
+    let mut squares = Sums::new(n_of_group.len(), n_latent);
+    for (z, &k) in z.chunks_exact(n_latent).zip(group) {
+        let of_group = sums.of_group(k).iter_mut().zip(squares.of_group(k));
+        for ((sum, square), &z) in of_group.zip(z) {
+            *sum += f64::from(z);
+            *square += f64::from(z).powi(2);
+        }
+    }
+    let of_groups = n_of_group.iter().enumerate();
+    for (k, &n) in of_groups.filter(|(_, &n)| n > 0.0) {
+        for (square, sum) in squares.of_group(k).iter_mut().zip(sums.of_group(k)) {
+            *square = (*square - *sum * *sum / n).max(0.0) * n / (n - 1.0).max(1.0);
+        }
+    }
+    [sums.means(n_of_group), squares.means(n_of_group)]
+}
+
+/// Numbers of cells of groups.
+fn sizes(group: &[usize]) -> Vec<f64> {
+    let n_groups = group.iter().max().map_or(1, |most| most + 1);
+    let mut sizes = vec![0.0; n_groups];
+    group.iter().for_each(|&k| sizes[k] += 1.0);
+    sizes
 }
 
 /// Groups of cells by k-means, numbered without gaps; the first centres are cells drawn far apart.
@@ -238,9 +278,8 @@ fn groups(z: &[f32], n_cells: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
             centres[k] = sums[k].iter().map(|sum| sum / of_group as f64).collect();
         }
     }
-    let mut n_of_group = vec![0usize; n_groups];
-    group.iter().for_each(|&k| n_of_group[k] += 1);
-    let most = n_of_group.iter().copied().max().unwrap_or(0);
+    let n_of_group = sizes(&group);
+    let most = n_of_group.iter().copied().fold(0.0, f64::max);
     let mut n_of_group = n_of_group.into_iter();
     centres.retain(|_| n_of_group.next() >= Some(FEWEST_CELLS.min(most)));
     numbered(z.chunks_exact(n).map(|z| closest(z, &centres)).collect())

@@ -7,6 +7,7 @@ mod encoder;
 mod extend;
 mod gradients;
 mod history;
+mod likeness;
 mod matching;
 mod mode;
 mod saved;

@@ -14,14 +14,11 @@ const RATE: f64 = 0.005;
 const ENOUGH: f32 = 1e-3;
 /// A group with fewer cells of the batch is left out.
 const FEWEST_CELLS: usize = 3;
-/// How far the groups' means go towards the anchors': not all of the way, because some cells are taken for those of a
-/// neighbouring group (`bench/results/mapping.md`).
-const WAY: f64 = 0.5;
 /// Keeps roots and quotients finite.
 const TINY: f64 = 1e-6;
 
 /// Trains the sub-module of `level` on `hidden` (cells x hidden units, what it reads); `group` is each cell's group among
-/// the model's anchors. The loss is how far the groups' mean latent values are from where they should go, squared, plus
+/// the model's anchors. The loss is how far the groups' mean latent values are from the anchors', squared, plus
 /// the same of the standard deviation within groups, both relative to the anchors' variance. The spread is part of it
 /// because an encoder knows the noise of the cells it was trained with and lays them further apart than new ones.
 ///
@@ -47,9 +44,6 @@ pub fn align(
         let x = module.forward(hidden, &all, &[level])?;
         model.encoder.mean.forward(&x)
     };
-    let (start, _) = groups.moments(&latent()?)?;
-    let start = start.detach();
-    let goal = (&start + ((&groups.anchor_means - &start)? * WAY)?)?;
     let sub_module = &module.sub_modules[level];
     let parameters = vec![sub_module.weight.clone(), sub_module.bias.clone()];
     let rates = ParamsAdamW {
@@ -63,7 +57,9 @@ pub fn align(
             break;
         }
         let (means, spread) = groups.moments(&latent()?)?;
-        let apart = (means - &goal)?.sqr()?.broadcast_mul(&groups.weight)?;
+        let apart = (means - &groups.anchor_means)?
+            .sqr()?
+            .broadcast_mul(&groups.weight)?;
         let narrower = (spread - &groups.anchor_spread)?.sqr()?;
         let loss = ((apart.sum(0)? + narrower)? / &groups.unit)?.sum_all()?;
         if loss.to_scalar::<f32>()? < ENOUGH {
