@@ -9,11 +9,10 @@
 #'
 #' The model remembers means over groups of like cells (no single cell). The new cells are compared
 #' with these to measure what sets their batch apart, so the new batch may hold some of the kinds
-#' of cells only. The encoder's module is then set so that the groups' new cells go half of the way
-#' to the group's mean in the embedding and lie as far apart as the model's own cells of a group:
-#' without it new cells lie closer together, as their noise was not learned. Kinds of cells that
-#' the model has never seen are drawn to the nearest kind that it knows: look at the labels'
-#' confidence.
+#' of cells only. The encoder's module is then set so that the new cells that are like a group lie
+#' where the model's own cells that are like it do, and as far apart: without it new cells lie
+#' closer together, as their noise was not learned. Kinds of cells that the model has never seen
+#' are drawn to the nearest kind that it knows: look at the labels' confidence.
 #'
 #' Genes are matched by name, as in [predict.SCVAE()]: those that are lacking are taken as zero,
 #' with a warning that says how many, and it is an error if more than a fifth is. Cells are not

@@ -29,8 +29,11 @@ UNSEEN = "a random fifth"
 VARIANTS_HEAD = """
 ## How the encoder's module of the new batch is set
 
-By the means of groups of cells, which go half of the way to those of the model's own cells, and by the
-spread within groups (`src/training/alignment.rs`). Other ways, means over the batches that were left out:
+New cells that are like a remembered group come to the mean of the model's own cells that are like it, and spread as
+much (`src/training/alignment.rs`). Which own cells are like a group is found as for new cells, without the cell's own
+part in the group's profile (`src/model/likeness.rs`). Before that the mean and spread were those of the group's own
+cells, which are narrower, and the means went half of the way (**the groups' own cells**). Means over the batches that
+were left out:
 
 ```
 bench/mapping_variants.sh DATA_DIR
@@ -189,7 +192,7 @@ def score(x):
 
 SCIB = ("scib_bio", "scib_batch", "scib_total")
 MODES = ("joint", "mapped", "by types")
-VARIANTS = ("mapped", "means stay", "means go all of the way", "no alignment")
+VARIANTS = ("mapped", "the groups' own cells", "no alignment")
 COLUMNS = (
     "seeds | model | bio | batch | total | bio minus joint | batch minus joint | labels | mixing | seconds |\n"
 )

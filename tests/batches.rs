@@ -105,8 +105,19 @@ fn matched_cells_tell_batches_from_composition() {
     let s = simulate(&[&[40, 80, 80, 40], &[60, 0, 0, 60]], 1);
     let view = filter(&s.matrix, 0, 0).unwrap();
     let design = Design::single(2);
-    let start = |means| Start::of(&view, &s.batch, &design, means, Streams::new(1));
-    let (matched, all) = (start(BatchMeans::Matched), start(BatchMeans::All));
+    let start = |means, stop| {
+        let should_stop = move || stop;
+        Start::of(
+            &view,
+            &s.batch,
+            &design,
+            means,
+            Streams::new(1),
+            &should_stop,
+        )
+    };
+    let matched = start(BatchMeans::Matched, false);
+    let all = start(BatchMeans::All, false);
     let [matched_error, all_error] = [&matched, &all].map(|s| error_of_offsets(s, 2));
     assert!(matched_error < 0.25, "{matched_error}");
     assert!(
@@ -121,6 +132,11 @@ fn matched_cells_tell_batches_from_composition() {
             .sum()
     };
     assert!(of_kinds(&matched) < 0.3 * of_kinds(&all));
+    // Nothing is matched once the user wants to stop.
+    let stopped = start(BatchMeans::Matched, true);
+    for (x, y) in stopped.centre.iter().zip(&all.centre) {
+        assert!((x - y).abs() < 1e-6);
+    }
 }
 
 #[test]
@@ -137,6 +153,7 @@ fn differences_add_up_to_nothing_and_do_not_depend_on_threads() {
                 &design,
                 BatchMeans::Matched,
                 Streams::new(1),
+                &|| false,
             )
         })
     };
@@ -163,7 +180,14 @@ fn covariates_are_told_apart() {
     let levels = vec![vec![0, 0], vec![0, 1], vec![1, 0], vec![1, 1]];
     let design = Design::new(vec![2, 2], levels).unwrap();
     let view = filter(&s.matrix, 0, 0).unwrap();
-    let start = Start::of(&view, &batch, &design, BatchMeans::All, Streams::new(1));
+    let start = Start::of(
+        &view,
+        &batch,
+        &design,
+        BatchMeans::All,
+        Streams::new(1),
+        &|| false,
+    );
     // The donors differ in the simulated effects, the chemistries in nothing.
     let spread = |of: &[f32]| -> f32 {
         let genes = of

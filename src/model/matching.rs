@@ -6,6 +6,7 @@ use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::start::Stop;
 use crate::counts::CountsView;
 
 /// Cells that are compared, of all batches together and of one batch at most.
@@ -39,12 +40,13 @@ struct Profile {
     length: f32,
 }
 
-/// Matching cells of every two batches.
+/// Matching cells of every two batches, or of some when asked to stop.
 pub fn matches(
     view: &CountsView,
     batch: &[usize],
     n_batches: usize,
     rng: &mut ChaCha8Rng,
+    should_stop: Stop,
 ) -> Vec<Matches> {
     let most = MOST_OF_BATCH
         .min(MOST_CELLS / n_batches)
@@ -61,6 +63,9 @@ pub fn matches(
     let mut all = Vec::new();
     for a in 0..n_batches {
         for b in a + 1..n_batches {
+            if should_stop() {
+                return all;
+            }
             let pairs = mutual(&of_batches[a], &of_batches[b], view.n_genes());
             all.push(Matches {
                 batches: [a, b],

@@ -24,7 +24,7 @@ pub use history::{EpochRecord, History, Stopped};
 pub use mode::Mode;
 pub use saved::{Covariate, SavedModel};
 pub use settings::{BatchMasks, BatchMeans, Settings};
-pub use start::Start;
+pub use start::{Start, Stop};
 pub use vae::{Rewired, Vae};
 
 /// Streams of starting weights, one per layer. Modules with one layer per level of a covariate count on from theirs.

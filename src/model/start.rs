@@ -13,6 +13,9 @@ const PRIOR: f64 = 2.0;
 /// Sweeps in which the batches' differences are brought together, and in which the covariates' effects are told apart.
 const SWEEPS: usize = 50;
 
+/// Asked now and then whether to stop.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// The genes' shares of all counts, the batches' differences, and their sizes.
 #[derive(Debug, Clone)]
 pub struct Start {
@@ -108,20 +111,26 @@ impl Differences {
     }
 
     /// Each batch's difference from the mean of all, by least squares over the pairs; `n_pairs` are batches x batches.
-    fn solve(self, n_pairs: &[f64]) -> Vec<f64> {
+    /// When asked to stop, genes are left as all cells say.
+    fn solve(self, n_pairs: &[f64], should_stop: Stop) -> Vec<f64> {
         let n = self.n_batches;
+        let of_batches = n_pairs.chunks_exact(n);
+        let weights: Vec<f64> = of_batches.map(|n| 1.0 + n.iter().sum::<f64>()).collect();
         let mut out = self.means;
         let genes = out
             .par_chunks_exact_mut(n)
             .zip(self.sums.par_chunks_exact(n));
         genes.for_each(|(of_gene, sums)| {
+            if should_stop() {
+                return;
+            }
             let means = of_gene.to_vec();
             for _ in 0..SWEEPS {
                 for b in 0..n {
                     let pairs = &n_pairs[b * n..(b + 1) * n];
                     let others = pairs.iter().zip(&*of_gene).map(|(w, x)| w * x);
                     let known = means[b] + sums[b] + others.sum::<f64>();
-                    of_gene[b] = known / (1.0 + pairs.iter().sum::<f64>());
+                    of_gene[b] = known / weights[b];
                 }
             }
             let mean = of_gene.iter().sum::<f64>() / n as f64;
@@ -145,13 +154,15 @@ impl Start {
     }
 
     /// From the counts; `batch` is each cell's batch. With several covariates each level's ratio is what it adds beside
-    /// the others' (an additive fit to the batches' log ratios, weighted by their cells).
+    /// the others' (an additive fit to the batches' log ratios, weighted by their cells). With many batches this takes a
+    /// while: when `should_stop` says so it ends with what is known by then.
     pub fn of(
         view: &CountsView,
         batch: &[usize],
         design: &Design,
         means: BatchMeans,
         streams: Streams,
+        should_stop: Stop,
     ) -> Self {
         let (n_genes, n_batches) = (view.n_genes(), design.n_batches());
         let mut n_cells = vec![0; n_batches];
@@ -175,8 +186,11 @@ impl Start {
         let mut n_pairs = vec![0.0; n_batches * n_batches];
         if means == BatchMeans::Matched {
             let mut rng = streams.stream(Purpose::Matching, 0);
-            let found = matches(view, batch, n_batches, &mut rng).into_iter();
+            let found = matches(view, batch, n_batches, &mut rng, should_stop).into_iter();
             for found in found.filter(|found| !found.pairs.is_empty()) {
+                if should_stop() {
+                    break;
+                }
                 let [a, b] = found.batches;
                 let n = found.pairs.len() as f64;
                 n_pairs[a * n_batches + b] = n;
@@ -184,8 +198,9 @@ impl Start {
                 add(view, &found, &mut logs, &mut ratios);
             }
         }
-        start.centre = logs.solve(&n_pairs).iter().map(|&x| x as f32).collect();
-        start.split(&ratios.solve(&n_pairs), &n_cells, design);
+        let centre = logs.solve(&n_pairs, should_stop);
+        start.centre = centre.iter().map(|&x| x as f32).collect();
+        start.split(&ratios.solve(&n_pairs, should_stop), &n_cells, design);
         start
     }
 

@@ -49,7 +49,9 @@ pub fn train(
     check_batches(view, batch, n_batches)?;
     let device = device(&settings.device)?;
     let streams = Streams::new(settings.seed);
-    let start = Start::of(view, batch, design, settings.batch_means, streams);
+    let should_stop = || monitor.should_stop();
+    let means = settings.batch_means;
+    let start = Start::of(view, batch, design, means, streams, &should_stop);
     let model = Vae::new(settings, design, &start, &device)?;
     Trainer::new(view, batch, settings, monitor, model, device).run()
 }
