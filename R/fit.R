@@ -47,9 +47,9 @@
 #'   least `min_genes` found genes.
 #' @param n_hidden Number of hidden units.
 #' @param n_latent Number of dimensions of the embedding.
-#' @param likelihood `"zinb"` (zero-inflated negative binomial) or `"nb"`. Counts of unique molecules
-#'   hardly have extra zeros (Svensson 2020, Nat Biotechnol 38:147-150): there `"nb"` is as good
-#'   without batches and joins batches of unlike protocols a little better, but there is no
+#' @param likelihood `"zinb"` (zero-inflated negative binomial) or `"nb"`. Counts of unique
+#'   molecules hardly have extra zeros (Svensson 2020, Nat Biotechnol 38:147-150): there `"nb"` is
+#'   as good without batches and joins batches of unlike protocols a little better, but there is no
 #'   `px_dropout`.
 #' @param fc_layer Add a fully connected layer after the sparse layer of the encoder.
 #' @param dropout_rate Fraction of hidden units dropped at random while training.
