@@ -7,8 +7,9 @@ many cells a remembered group should have.
 The matching of src/model/matching.rs, written again in numpy, on the sets with batches: the batches'
 differences of log1p(count) from mutual nearest cells, held against those that the cell types give
 (least squares on type and batch). Then the same for a batch that is mapped: its difference from
-groups of the other batches' cells, as in src/model/anchors.rs, with groups from k-means in 10
-principal components without the batches' differences in place of the latent space.
+groups of the other batches' cells, much as in src/model/anchors.rs, with groups from k-means in 10
+principal components without the batches' differences in place of the latent space, and with each
+group's own cells in place of those most alike it.
 """
 
 import pathlib
@@ -37,6 +38,8 @@ GROUPS_HEAD = """
 Error of a left-out batch's measured difference from the other batches, likewise; mean over the batches of at least 100
 cells left out in turn. The columns are the cells of a group on average, with at most 32 groups; the package has 60: with 120
 kinds of few cells have no group of their own (the 954 cells would have 7 groups for 8 types).
+A group's mean is that of its own cells here; in the package it is that of the cells most alike it, without their own
+part in its profile (`mapping.md` has what that brings).
 
 | set | 10 | 30 | 60 | 120 | one group |
 |---|--:|--:|--:|--:|--:|
