@@ -6,7 +6,7 @@ rust_call <- function(expr, call = rlang::caller_env()) {
 }
 
 rust_error <- function(message, call) {
-  known <- c("counts", "argument", "file", "model", "numerical", "internal")
+  known <- c("counts", "argument", "file", "model", "numerical", "interrupted", "internal")
   parts <- strsplit(message, "\u001f", fixed = TRUE)[[1]]
   class <- sub("^.*scvae_error_", "", parts[1])
   if (length(parts) < 2 || !class %in% known) {
@@ -15,6 +15,10 @@ rust_error <- function(message, call) {
     text <- message
   } else {
     text <- paste(parts[-1], collapse = "\u001f")
+  }
+  if (class == "interrupted") {
+    # As if Ctrl-C had been pressed in R itself: a loop around the call ends, too.
+    rlang::interrupt()
   }
   lines <- escape_cli(strsplit(trimws(text), "\n", fixed = TRUE)[[1]])
   if (length(lines) == 0) {

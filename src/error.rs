@@ -21,6 +21,9 @@ pub enum Error {
     /// Training left the range of numbers.
     #[error("{0}")]
     Numerical(String),
+    /// Asked to stop before there was a result.
+    #[error("interrupted before there was a result")]
+    Interrupted,
     /// A fault of the tensor library: never the user's.
     #[error("tensor library: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -35,7 +38,11 @@ impl Error {
             Error::File(_) => "scvae_error_file",
             Error::Model(_) => "scvae_error_model",
             Error::Numerical(_) => "scvae_error_numerical",
+            Error::Interrupted => "scvae_error_interrupted",
             Error::Tensor(_) => "scvae_error_internal",
         }
     }
 }
+
+/// Asked now and then, by work that may take long, whether to stop.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);

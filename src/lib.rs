@@ -30,4 +30,4 @@ pub mod sampling;
 pub mod training;
 mod values;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, Stop};
