@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Poisson;
 use scvae::counts::{filter, CountMatrix, CountsView};
+use scvae::kernels::Segment;
 use scvae::layers::{sparse_centre, wire, ConnectionMask};
 use scvae::model::{Anchors, BatchMasks, BatchMeans, Design, Settings, Start, Vae};
 use scvae::results::{embed, map_batches, reconstruct, remember, Output, Reconstruction};
@@ -296,7 +297,9 @@ fn what_all_cells_of_a_batch_share_goes_through_the_mask() {
             Tensor::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
         };
         let weights = candle_core::Var::from_vec(weights, wiring.n_slots(), &Device::Cpu).unwrap();
-        let out = sparse_centre(&tensor(&offsets, (70, 3)), &wiring, &weights).unwrap();
+        // Two rows side by side of one batch, and a batch without a row.
+        let batches = [0, 2, 2];
+        let out = sparse_centre(&tensor(&offsets, (3, 70)), &batches, &wiring, &weights).unwrap();
         let loss = (&out * tensor(&d_out, (3, 9))).unwrap().sum_all().unwrap();
         let gradient = loss.backward().unwrap();
         let gradient = gradient.get(&weights).unwrap().to_vec1::<f32>().unwrap();
@@ -308,9 +311,9 @@ fn what_all_cells_of_a_batch_share_goes_through_the_mask() {
         let mut d_weights = vec![0.0; wiring.n_slots()];
         for (b, row) in expected.iter_mut().enumerate() {
             for gene in 0..70 {
-                let (units, slots) = wiring.mask(b).gene(gene);
+                let (units, slots) = wiring.mask(batches[b]).gene(gene);
                 for (&unit, &slot) in units.iter().zip(slots) {
-                    let x = f64::from(offsets[gene * 3 + b]);
+                    let x = f64::from(offsets[b * 70 + gene]);
                     row[usize::from(unit)] += x * f64::from(weights[slot as usize]);
                     d_weights[slot as usize] += x * f64::from(d_out[b * 9 + usize::from(unit)]);
                 }
@@ -438,9 +441,12 @@ fn a_new_module_gives_groups_their_place_and_spread() {
         .collect();
     let hidden = Tensor::from_vec(hidden, (group.len(), n_hidden), &Device::Cpu).unwrap();
     let moments = |model: &Vae| {
-        let all = std::slice::from_ref(&(0..group.len())).to_vec();
+        let all = Segment {
+            batch: 1,
+            rows: 0..group.len(),
+        };
         let module = &model.encoder.batch_modules[0];
-        let x = module.forward(&hidden, &all, &[1]).unwrap();
+        let x = module.forward(&hidden, &[all], &[0, 1]).unwrap();
         let z = model.encoder.mean.forward(&x).unwrap();
         let z = z.to_vec2::<f32>().unwrap();
         let column = |k: usize, d: usize| -> Vec<f64> {

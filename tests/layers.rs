@@ -8,11 +8,12 @@ use rand::Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
+use scvae::kernels::Segment;
 use scvae::layers::{
     adjust, inherit, sparse_decode, sparse_encode, unwire, wire, AdjustmentRules, BatchModule,
     BatchNorm, ConnectionMask, Dense, StartingWeights,
 };
-use scvae::sampling::{MiniBatch, Streams};
+use scvae::sampling::{chunks, MiniBatch, Streams};
 
 fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
@@ -52,11 +53,37 @@ fn counts(n_cells: usize, n_genes: usize, seed: u64) -> CountMatrix<'static> {
     CountMatrix::from_csr(offsets, genes, values, n_genes).unwrap()
 }
 
+/// Segments of batches of these sizes.
+fn segments(sizes: &[usize]) -> Vec<Segment> {
+    let mut end = 0;
+    let segments = sizes.iter().enumerate().map(|(batch, n)| {
+        end += n;
+        let rows = end - n..end;
+        Segment { batch, rows }
+    });
+    segments.filter(|s| !s.rows.is_empty()).collect()
+}
+
 /// A mini-batch of two batches, five and four cells.
 fn minibatch(n_genes: usize) -> MiniBatch {
     let matrix = counts(9, n_genes, 5);
     let view = filter(&matrix, 0, 0).unwrap();
     MiniBatch::gather(&view, &[vec![0, 2, 4, 6, 8], vec![1, 3, 5, 7]], None)
+}
+
+#[test]
+fn a_mini_batch_has_segments_of_the_batches_it_holds_only() {
+    let matrix = counts(9, 4, 5);
+    let view = filter(&matrix, 0, 0).unwrap();
+    let groups = [vec![], vec![3, 1], vec![], vec![0], vec![]];
+    let m = MiniBatch::gather(&view, &groups, None);
+    let segment = |batch, rows| Segment { batch, rows };
+    assert_eq!(*m.segments, [segment(1, 0..2), segment(3, 2..3)]);
+    let (cells, batch) = ([8, 6, 4, 2], [2, 0, 2, 1]);
+    let chunks = chunks(&cells, &batch, 3, 3);
+    let groups = vec![vec![6], vec![], vec![8, 4]];
+    assert_eq!(chunks[0], (groups, vec![1, 0, 2]));
+    assert_eq!(chunks[1], (vec![vec![], vec![2], vec![]], vec![3]));
 }
 
 /// Compares the gradient of `loss` with respect to `var` with central differences of step `h`.
@@ -136,11 +163,11 @@ fn sparse_layers_equal_dense_masked_ones() {
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
-    for (batch, rows) in m.segments.iter().enumerate() {
+    for Segment { batch, rows } in m.segments.iter() {
         for row in rows.clone() {
             for unit in 0..n_hidden {
                 let sum: f64 = (0..n_genes)
-                    .map(|g| input(row, g) * dense(batch, g, unit))
+                    .map(|g| input(row, g) * dense(*batch, g, unit))
                     .sum();
                 let expected = sum + f64::from(bias[unit]);
                 assert!((expected - f64::from(out[row][unit])).abs() < 1e-4);
@@ -155,11 +182,11 @@ fn sparse_layers_equal_dense_masked_ones() {
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
-    for (batch, rows) in m.segments.iter().enumerate() {
+    for Segment { batch, rows } in m.segments.iter() {
         for row in rows.clone() {
             for gene in 0..n_genes {
                 let sum: f64 = (0..n_hidden)
-                    .map(|u| f64::from(hidden[row * n_hidden + u]) * dense(batch, gene, u))
+                    .map(|u| f64::from(hidden[row * n_hidden + u]) * dense(*batch, gene, u))
                     .sum();
                 assert!((sum + f64::from(bias[gene]) - f64::from(out[gene][row])).abs() < 1e-4);
             }
@@ -201,7 +228,7 @@ fn gradients_of_the_dense_layers() {
     check_gradient("norm beta", &norm.beta, 1e-2, &out);
 
     let module = BatchModule::new(5, 2, 1.0, Streams::new(2), 0, &Device::Cpu).unwrap();
-    let segments = [0..5, 5..9];
+    let segments = segments(&[5, 4]);
     for layer in &module.sub_modules {
         // Away from zero, where TanhShrink is flat.
         let steep = layer.weight.affine(4.0, 0.3).unwrap();
@@ -221,7 +248,7 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
     let x = uniform(12, 4).iter().map(|v| v * 5.0).collect::<Vec<f32>>();
     let t = Tensor::from_vec(x.clone(), (4, 3), &Device::Cpu).unwrap();
     let out = module
-        .forward(&t, &[0..1, 1..4], &[0, 1])
+        .forward(&t, &segments(&[1, 3]), &[0, 1])
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();

@@ -1,13 +1,11 @@
 //! The count distributions: closed form against exact values, the fused pass against the closed form.
 
-use std::ops::Range;
-
 use candle_core::{Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::kernels::{
-    softmax_over_genes, special, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Wiring,
-    Workspace,
+    softmax_over_genes, special, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Segment,
+    Wiring, Workspace,
 };
 use scvae::layers::{wire, ConnectionMask};
 use scvae::likelihood::{
@@ -109,6 +107,17 @@ fn special_functions_match_the_standard_library() {
     );
 }
 
+/// Segments of the given batches and sizes.
+fn segments(sizes: &[(usize, usize)]) -> Vec<Segment> {
+    let mut end = 0;
+    let segments = sizes.iter().map(|&(batch, n)| {
+        end += n;
+        let rows = end - n..end;
+        Segment { batch, rows }
+    });
+    segments.collect()
+}
+
 /// A mini-batch with the whole range of means, dispersions and counts.
 struct Batch {
     scale: Vec<f32>,
@@ -116,7 +125,7 @@ struct Batch {
     log_theta: Vec<f32>,
     log_library: Vec<f32>,
     counts: GeneMajorCounts,
-    segments: Vec<Range<usize>>,
+    segments: Vec<Segment>,
 }
 
 impl Batch {
@@ -159,7 +168,10 @@ impl Batch {
             log_theta,
             log_library,
             counts,
-            segments: vec![0..third, third..third, third..n_cells],
+            segments: match third {
+                0 => segments(&[(2, n_cells)]),
+                _ => segments(&[(0, third), (2, n_cells - third)]),
+            },
         }
     }
 
@@ -183,6 +195,7 @@ impl Batch {
         let head = |weights| Head {
             weights,
             bias: &bias,
+            bias_by_segment: false,
         };
         let input = DecodeLossInput {
             hidden: &hidden,
@@ -235,7 +248,7 @@ impl Batch {
             d_scale: vec![0.0; n],
             d_dropout: vec![0.0; n],
             d_log_theta: vec![0.0; n_genes],
-            squared_error: vec![vec![0.0; n_genes]; self.segments.len()],
+            squared_error: vec![0.0; n_genes * self.segments.len()],
             shares: vec![0.0; n],
             magnitude: vec![0.0; n_genes],
         };
@@ -265,8 +278,8 @@ impl Batch {
                 out.shares[i] = (column(g) - log_sum).exp();
                 total += out.d_scale[i];
                 for (s, segment) in self.segments.iter().enumerate() {
-                    if segment.contains(&c) {
-                        out.squared_error[s][g] += (x - kept * a.exp()).powi(2);
+                    if segment.rows.contains(&c) {
+                        out.squared_error[s * n_genes + g] += (x - kept * a.exp()).powi(2);
                     }
                 }
             }
@@ -293,7 +306,7 @@ struct Fused {
     d_scale: Vec<f32>,
     d_dropout: Vec<f32>,
     d_log_theta: Vec<f32>,
-    squared_error: Vec<Vec<f32>>,
+    squared_error: Vec<f32>,
 }
 
 struct Naive {
@@ -301,7 +314,7 @@ struct Naive {
     d_scale: Vec<f64>,
     d_dropout: Vec<f64>,
     d_log_theta: Vec<f64>,
-    squared_error: Vec<Vec<f64>>,
+    squared_error: Vec<f64>,
     shares: Vec<f64>,
     /// Per gene, the sum of the absolute parts of `d_log_theta`, against which its rounding is measured.
     magnitude: Vec<f64>,
@@ -350,10 +363,8 @@ fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
         }
         Likelihood::Nb => assert!(fused.d_dropout.is_empty()),
     }
-    assert_eq!(fused.squared_error.len(), batch.segments.len());
-    for (got, want) in std::iter::zip(&fused.squared_error, &naive.squared_error) {
-        assert_all_close(got, want, 1e-4, 1e-12, "squared error");
-    }
+    let (got, want) = (&fused.squared_error, &naive.squared_error);
+    assert_all_close(got, want, 1e-4, 1e-12, "squared error");
     let value = batch.fused(likelihood, false).unwrap();
     assert_eq!(value.loss.to_bits(), fused.loss.to_bits());
     assert!(value.d_scale.is_empty() && value.squared_error.is_empty());
@@ -394,7 +405,7 @@ fn entries_match_closed_form_over_the_whole_range() {
                             cells: if count > 0.0 { vec![0] } else { vec![] },
                             counts: if count > 0.0 { vec![count] } else { vec![] },
                         },
-                        segments: vec![0..1, 1..1],
+                        segments: segments(&[(0, 1)]),
                     };
                     for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
                         let fused = batch.fused(likelihood, true).unwrap();
@@ -497,9 +508,8 @@ fn without_extra_zeros_the_two_forms_agree() {
         1e-6,
         "d_log_theta",
     );
-    for (a, b) in std::iter::zip(&zinb.squared_error, &nb.squared_error) {
-        assert_all_close(a, &wide(b), 1e-5, 1e-9, "squared error");
-    }
+    let (a, b) = (&zinb.squared_error, wide(&nb.squared_error));
+    assert_all_close(a, &b, 1e-5, 1e-9, "squared error");
 }
 
 #[test]
@@ -571,6 +581,7 @@ impl Layer {
         let head = |k: usize| Head {
             weights: &self.weights[k],
             bias: &self.bias[k],
+            bias_by_segment: false,
         };
         DecodeLossInput {
             hidden: &self.hidden,
@@ -586,11 +597,11 @@ impl Layer {
 
     /// Every connection: gene, cell, hidden unit, slot.
     fn for_each(&self, batch: &Batch, mut f: impl FnMut(usize, usize, usize, usize)) {
-        for (b, cells) in batch.segments.iter().enumerate() {
+        for segment in &batch.segments {
             for gene in 0..self.wiring.n_genes() {
-                let (units, slots) = self.wiring.mask(b).gene(gene);
+                let (units, slots) = self.wiring.mask(segment.batch).gene(gene);
                 for (&unit, &slot) in std::iter::zip(units, slots) {
-                    for cell in cells.clone() {
+                    for cell in segment.rows.clone() {
                         f(gene, cell, usize::from(unit), slot as usize);
                     }
                 }
@@ -664,9 +675,73 @@ fn the_last_layer_and_the_loss_together_match_the_slow_way() {
                 close(&head.weights, &d_weights[k], "d_weights");
                 close(&head.bias, &d_bias, "d_bias");
             }
-            for (got, want) in std::iter::zip(&found.squared_error, &naive.squared_error) {
-                assert_all_close(got, want, 1e-4, 1e-9, "squared error");
+            let (got, want) = (&found.squared_error, &naive.squared_error);
+            assert_all_close(got, want, 1e-4, 1e-9, "squared error");
+        }
+    }
+}
+
+#[test]
+fn a_bias_may_differ_from_segment_to_segment() {
+    // Within a tile and beyond; the first and the last segment are of one batch, two of a single cell.
+    for sizes in [
+        vec![(0, 3), (2, 1), (0, 5)],
+        vec![(1, 60), (0, 100), (2, 1), (1, 139)],
+        vec![(1, 7)],
+    ] {
+        for n_masks in [1, 3] {
+            let n_genes = 50;
+            let n_cells = sizes.iter().map(|s| s.1).sum();
+            let mut batch = Batch::new(n_genes, n_cells, false, 4);
+            batch.segments = segments(&sizes);
+            let layer = Layer::new(&batch, 9, n_masks, 3);
+            let mut rng = ChaCha8Rng::seed_from_u64(8);
+            let bias: Vec<f32> = (0..n_genes * sizes.len())
+                .map(|_| rng.random_range(-1.0..1.0))
+                .collect();
+            let mut logits = [0, 1].map(|k| layer.logits(&batch, k));
+            for (s, segment) in batch.segments.iter().enumerate() {
+                for gene in 0..n_genes {
+                    for cell in segment.rows.clone() {
+                        logits[0][gene * n_cells + cell] +=
+                            f64::from(bias[s * n_genes + gene]) - f64::from(layer.bias[0][gene]);
+                    }
+                }
             }
+            let scale = Head {
+                weights: &layer.weights[0],
+                bias: &bias,
+                bias_by_segment: true,
+            };
+            let input = DecodeLossInput {
+                scale,
+                ..layer.input(&batch, Likelihood::Zinb)
+            };
+            let mut workspace = Workspace::default();
+            let loss = Cpu.decode_loss(&input, true, &mut workspace).unwrap();
+            let log_theta: Vec<f64> = batch.log_theta.iter().map(|&t| f64::from(t)).collect();
+            let naive = batch.naive_at(Likelihood::Zinb, &logits[0], &logits[1], &log_theta);
+            assert_close(loss, naive.loss, 2e-6, 0.0, "loss");
+            let d_bias: Vec<f64> = (batch.segments.iter())
+                .flat_map(|s| {
+                    let rows = naive.d_scale.chunks_exact(n_cells);
+                    rows.map(|row| row[s.rows.clone()].iter().sum())
+                })
+                .collect();
+            let largest = d_bias.iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+            let found = &workspace.gradients;
+            assert_all_close(&found.scale.bias, &d_bias, 1e-5, 3e-6 * largest, "d_bias");
+            assert_eq!(found.dropout.bias.len(), n_genes);
+            let (got, want) = (&found.squared_error, &naive.squared_error);
+            assert_all_close(got, want, 1e-4, 1e-9, "squared error");
+            let out = Cpu.decode(
+                &layer.hidden,
+                &batch.segments,
+                &layer.wiring,
+                &layer.weights[0],
+                &bias,
+            );
+            assert_all_close(&out, &logits[0], 1e-5, 1e-5, "decoded");
         }
     }
 }
@@ -676,9 +751,16 @@ fn parts_that_do_not_fit_are_refused() {
     let batch = Batch::new(4, 6, false, 1);
     let layer = Layer::new(&batch, 3, 1, 1);
     let good = layer.input(&batch, Likelihood::Zinb);
+    // With a mask for each batch a segment's batch must have one.
+    let of_batches = Layer::new(&batch, 3, 3, 1);
+    let unknown = segments(&[(0, 2), (3, 4)]);
     let mut beyond = batch.counts.clone();
     beyond.cells[0] = 6;
-    let [gap, too_long, short] = [[0..2, 3..6], [0..2, 2..7], [0..2, 2..5]];
+    let mut gap = segments(&[(0, 2), (1, 4)]);
+    gap[1].rows.start = 3;
+    let too_long = segments(&[(0, 2), (1, 5)]);
+    let short = segments(&[(0, 2), (1, 3)]);
+    let empty = segments(&[(0, 2), (1, 0), (2, 4)]);
     let (weights, bias) = (&layer.weights[0][1..], &layer.bias[0][1..]);
     let broken = [
         DecodeLossInput {
@@ -726,6 +808,22 @@ fn parts_that_do_not_fit_are_refused() {
         DecodeLossInput {
             segments: &short,
             ..good
+        },
+        DecodeLossInput {
+            segments: &empty,
+            ..good
+        },
+        DecodeLossInput {
+            scale: Head {
+                bias_by_segment: true,
+                ..good.scale
+            },
+            ..good
+        },
+        DecodeLossInput {
+            segments: &unknown,
+            wiring: &of_batches.wiring,
+            ..of_batches.input(&batch, Likelihood::Zinb)
         },
     ];
     let run = |input: &DecodeLossInput| Cpu.decode_loss(input, true, &mut Workspace::default());

@@ -2,7 +2,6 @@
 //! likelihood written out in tensor operations, gradients by candle alone, Adam as in its paper.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, D};
@@ -10,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Poisson, StandardNormal};
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Wiring, Workspace};
+use scvae::kernels::{Segment, Wiring, Workspace};
 use scvae::likelihood::Likelihood;
 use scvae::model::{BatchMasks, Design, Mode, Settings, Start, Vae};
 use scvae::sampling::MiniBatch;
@@ -101,15 +100,15 @@ impl Reference {
     fn of_batches(
         &self,
         x: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         f: impl Fn(usize, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let parts = segments.iter().enumerate();
-        let parts = parts.map(|(b, rows)| f(b, &x.narrow(0, rows.start, rows.len())?));
+        let parts = segments.iter();
+        let parts = parts.map(|s| f(s.batch, &x.narrow(0, s.rows.start, s.rows.len())?));
         Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
     }
 
-    fn batch_modules(&self, x: &Tensor, segments: &[Range<usize>], name: &str) -> Result<Tensor> {
+    fn batch_modules(&self, x: &Tensor, segments: &[Segment], name: &str) -> Result<Tensor> {
         let mut x = x.clone();
         for covariate in 0..self.design.n_levels().len() {
             let levels = self.design.of_batches(covariate);
@@ -132,7 +131,7 @@ impl Reference {
         Ok(sum)
     }
 
-    fn head(&self, x: &Tensor, segments: &[Range<usize>], name: &str) -> Result<Tensor> {
+    fn head(&self, x: &Tensor, segments: &[Segment], name: &str) -> Result<Tensor> {
         self.of_batches(x, segments, |b, x| {
             let weights = (self.var(&format!("{name}.weights")) * &self.masks[b])?;
             let mut bias = self.var(&format!("{name}.bias")).clone();

@@ -3,14 +3,13 @@
 //!     cargo run --release --manifest-path bench/kernels/Cargo.toml -- --bench
 
 use std::hint::black_box;
-use std::ops::Range;
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use pulp::{Arch, Simd, WithSimd};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Wiring, Workspace};
+use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Segment, Wiring, Workspace};
 use scvae::layers::{wire, ConnectionMask};
 use scvae::sampling::MiniBatch;
 
@@ -22,7 +21,7 @@ const NON_ZERO: f64 = 0.08;
 struct Step {
     matrix: CountMatrix<'static>,
     wiring: Wiring,
-    segments: Vec<Range<usize>>,
+    segments: Vec<Segment>,
     hidden: Vec<f32>,
     weights: Vec<f32>,
     per_gene: Vec<f32>,
@@ -55,7 +54,10 @@ impl Step {
             weights: small(wiring.n_slots()),
             per_gene: small(N_GENES),
             per_unit: small(N_HIDDEN),
-            segments: std::iter::once(0..N_CELLS).collect(),
+            segments: vec![Segment {
+                batch: 0,
+                rows: 0..N_CELLS,
+            }],
             matrix,
             wiring,
         }
@@ -70,6 +72,7 @@ fn kernels(c: &mut Criterion) {
     let head = Head {
         weights: &s.weights,
         bias: &s.per_gene,
+        bias_by_segment: false,
     };
     let log_library = vec![7.0; N_CELLS];
     let input = DecodeLossInput {

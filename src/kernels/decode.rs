@@ -8,17 +8,17 @@ use rayon::prelude::*;
 use super::blocks::{cut, gene_blocks};
 use super::product::project;
 use super::tiles::{Row, Tiling};
-use super::types::Wiring;
+use super::types::{Segment, Wiring};
 
-/// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units.
+/// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units. `bias` has one value per gene, or is segments x genes.
 pub(super) fn forward(
     hidden: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     weights: &[f32],
     bias: &[f32],
 ) -> Vec<f32> {
-    let tiling = Tiling::new(segments, wiring.masks.len());
+    let tiling = Tiling::new(segments, wiring);
     let mut rows = Vec::new();
     tiling.spread(hidden, wiring.n_hidden, &mut rows);
     let n_cells = tiling.n_cells;

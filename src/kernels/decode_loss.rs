@@ -15,7 +15,7 @@ use super::blocks::gene_blocks;
 use super::loss_passes::{Block, Pass};
 use super::softmax::log_sum_exp_of_parts;
 use super::tiles::{Row, Tiling, TILE};
-use super::types::{GeneMajorCounts, Wiring};
+use super::types::{GeneMajorCounts, Segment, Wiring};
 use crate::{Error, Result};
 
 /// Parameters of a sparsely connected head.
@@ -23,8 +23,11 @@ use crate::{Error, Result};
 pub struct Head<'a> {
     /// One weight per slot of the wiring.
     pub weights: &'a [f32],
-    /// One per gene, or one per gene and batch, a gene's values side by side.
+    /// One per gene; if it differs by segment, segments x genes.
     pub bias: &'a [f32],
+    /// Whether it does. A single segment's bias has the form of a common one, but its gradient is added up in another
+    /// order.
+    pub bias_by_segment: bool,
 }
 
 /// What the loss is computed from.
@@ -32,8 +35,8 @@ pub struct Head<'a> {
 pub struct DecodeLossInput<'a> {
     /// The last hidden layer, cells x hidden units.
     pub hidden: &'a [f32],
-    /// The cells of each batch, side by side and in order.
-    pub segments: &'a [Range<usize>],
+    /// The cells of each batch: in order, without gaps, none empty.
+    pub segments: &'a [Segment],
     /// The connections of both heads.
     pub wiring: &'a Wiring,
     /// Gives the logits of the genes' shares (`px_scale` is their softmax over genes).
@@ -68,9 +71,9 @@ pub struct DecodeLossGradients {
     pub dropout: HeadGradients,
     /// With respect to `log_theta`.
     pub log_theta: Vec<f32>,
-    /// Per batch and gene, the sum over the batch's cells of `(x - E[x])^2`; the mean `E[x]` is
+    /// Segments x genes, the sum over the segment's cells of `(x - E[x])^2`; the mean `E[x]` is
     /// `(1 - px_dropout) * library * px_scale`.
-    pub squared_error: Vec<Vec<f32>>,
+    pub squared_error: Vec<f32>,
 }
 
 /// Memory that is kept from one mini-batch to the next: fresh memory each time would cost a fifth of a step.
@@ -95,7 +98,7 @@ pub fn decode_loss(
 ) -> Result<f64> {
     check(input)?;
     let n_hidden = input.wiring.n_hidden;
-    let tiling = Tiling::new(input.segments, input.wiring.masks.len());
+    let tiling = Tiling::new(input.segments, input.wiring);
     let n_tiles = tiling.n_tiles();
     let Workspace {
         gradients: out,
@@ -149,7 +152,7 @@ pub fn decode_loss(
             }
         }
         tiling.collect(d_hidden, n_hidden, &mut out.hidden);
-        join(blocks, input.segments.len(), out);
+        join(blocks, out);
     } else {
         blocks.par_iter_mut().for_each(|b| pass.score(b, false));
     }
@@ -168,7 +171,7 @@ impl HeadGradients {
 }
 
 /// Joins what the blocks found.
-fn join(blocks: &[Block], n_segments: usize, out: &mut DecodeLossGradients) {
+fn join(blocks: &[Block], out: &mut DecodeLossGradients) {
     let DecodeLossGradients {
         hidden: _,
         scale,
@@ -176,27 +179,37 @@ fn join(blocks: &[Block], n_segments: usize, out: &mut DecodeLossGradients) {
         log_theta,
         squared_error,
     } = out;
-    for joined in [
-        &mut scale.weights,
-        &mut scale.bias,
-        &mut dropout.weights,
-        &mut dropout.bias,
-        log_theta,
-    ] {
+    for joined in [&mut scale.weights, &mut dropout.weights, log_theta] {
         joined.clear();
     }
-    squared_error.resize(n_segments, Vec::new());
-    squared_error.iter_mut().for_each(Vec::clear);
     for block in blocks {
         scale.weights.extend(&block.scale_gradients.weights);
-        scale.bias.extend(&block.scale_gradients.bias);
         dropout.weights.extend(&block.dropout_gradients.weights);
-        dropout.bias.extend(&block.dropout_gradients.bias);
         log_theta.extend(block.d_log_theta.iter().map(|&d| d as f32));
-        for of_gene in block.squared_error.chunks_exact(n_segments) {
-            for (of_segment, &error) in std::iter::zip(&mut *squared_error, of_gene) {
-                of_segment.push(error as f32);
-            }
+    }
+    gene_last(blocks, |b| &b.scale_gradients.bias, |d| d, &mut scale.bias);
+    gene_last(
+        blocks,
+        |b| &b.dropout_gradients.bias,
+        |d| d,
+        &mut dropout.bias,
+    );
+    gene_last(blocks, |b| &b.squared_error, |e| e as f32, squared_error);
+}
+
+/// From genes x columns in each block to columns x genes of all blocks.
+fn gene_last<T: Copy>(
+    blocks: &[Block],
+    part: impl Fn(&Block) -> &[T],
+    convert: impl Fn(T) -> f32,
+    joined: &mut Vec<f32>,
+) {
+    joined.clear();
+    let n_columns = |b: &Block| part(b).len() / b.genes.len();
+    for column in 0..blocks.first().map_or(0, n_columns) {
+        for block in blocks {
+            let of_column = part(block).iter().skip(column).step_by(n_columns(block));
+            joined.extend(of_column.map(|&value| convert(value)));
         }
     }
 }
@@ -210,15 +223,17 @@ fn check(input: &DecodeLossInput) -> Result<()> {
     let (wiring, counts) = (input.wiring, input.counts);
     let n_cells = input.log_library.len();
     let n_genes = wiring.n_genes();
+    let n_segments = input.segments.len();
     let head_fits = |head: Head| {
         head.weights.len() == wiring.n_slots()
-            && [n_genes, n_genes * input.segments.len()].contains(&head.bias.len())
+            && head.bias.len() == n_genes * if head.bias_by_segment { n_segments } else { 1 }
     };
     let mut end = 0;
     let segments_fit = input.segments.iter().all(|s| {
-        let follows = s.start == end && s.end >= end;
-        end = s.end;
-        follows
+        let has_mask = wiring.masks.len() == 1 || s.batch < wiring.masks.len();
+        let follows = s.rows.start == end && s.rows.end > end;
+        end = s.rows.end;
+        has_mask && follows
     });
     let fits = n_cells > 0
         && n_genes > 0

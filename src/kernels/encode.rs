@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::blocks::{gene_blocks, of_slots};
 use super::special;
-use super::types::{GeneMajorCounts, Wiring};
+use super::types::{GeneMajorCounts, Segment, Wiring};
 
 /// Hidden units worked on at a time.
 const UNITS: usize = 64;
@@ -45,12 +45,11 @@ pub fn log1p(counts: &GeneMajorCounts, depth: Option<&[f32]>, out: &mut [f32]) {
 
 /// `bias + input (M * W)`, one row of `n_hidden` values per cell.
 ///
-/// `input` are the encoder's values in the order of `counts`; `segments` are the rows of each batch, which say whose
-/// mask a row uses.
+/// `input` are the encoder's values in the order of `counts`; `segments` say whose mask a row uses.
 pub(super) fn forward(
     counts: &GeneMajorCounts,
     input: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     weights: &[f32],
     bias: &[f32],
@@ -135,7 +134,7 @@ impl WithSimd for Forward<'_> {
 pub(super) fn backward(
     counts: &GeneMajorCounts,
     input: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     d_out: &[f32],
 ) -> Vec<f32> {
@@ -231,10 +230,10 @@ fn run_of_mask(cells: &[u32], mask_of_row: &[usize]) -> Option<(usize, usize)> {
 }
 
 /// The mask of each row; batches that share one mask count as one.
-fn masks_of_rows(n_rows: usize, segments: &[Range<usize>], wiring: &Wiring) -> Vec<usize> {
+fn masks_of_rows(n_rows: usize, segments: &[Segment], wiring: &Wiring) -> Vec<usize> {
     let mut masks = vec![0; n_rows];
-    for (batch, rows) in segments.iter().enumerate() {
-        masks[rows.clone()].fill(batch.min(wiring.masks.len() - 1));
+    for segment in segments {
+        masks[segment.rows.clone()].fill(wiring.mask_index(segment.batch));
     }
     masks
 }

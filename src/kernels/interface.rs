@@ -1,16 +1,14 @@
 //! The one interface of the hot passes. A device is supported when it implements these; the operations of the tensor
 //! library (`layers::sparse_encode`, `layers::sparse_decode`, `likelihood::decode_loss`) call nothing else.
 
-use std::ops::Range;
-
-use super::centre;
 use super::decode;
 use super::decode_loss::{decode_loss, DecodeLossInput, Workspace};
 use super::encode;
-use super::types::{GeneMajorCounts, Wiring};
+use super::input_shift;
+use super::types::{GeneMajorCounts, Segment, Wiring};
 use crate::Result;
 
-/// The passes over genes of one device. `segments` are always the cells of each batch, side by side and in order.
+/// The passes over genes of one device. `segments` are always those of the mini-batch: in order, without gaps, none empty.
 pub trait Kernels {
     /// Single precision values on the device, borrowed.
     type Values: ?Sized;
@@ -26,7 +24,7 @@ pub trait Kernels {
         &self,
         counts: &GeneMajorCounts,
         input: &Self::Values,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         weights: &Self::Values,
         bias: &Self::Values,
@@ -37,33 +35,36 @@ pub trait Kernels {
         &self,
         counts: &GeneMajorCounts,
         input: &Self::Values,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         d_out: &Self::Values,
     ) -> Self::Buffer;
 
-    /// First layer, for values that all cells of a batch share: `offsets (M * W)`, batches x hidden units, of `offsets`
-    /// with one value per gene and batch, a gene's values side by side.
-    fn centre_forward(
+    /// First layer, for what all cells of a batch are reduced by: `offsets (M * W)`, rows x hidden units, of `offsets`,
+    /// rows x genes. `batch_of_row` says whose mask a row uses.
+    fn input_shift_forward(
         &self,
         offsets: &Self::Values,
+        batch_of_row: &[usize],
         wiring: &Wiring,
         weights: &Self::Values,
     ) -> Self::Buffer;
 
-    /// Gradient of the weights of [`Kernels::centre_forward`]; `d_out` batches x hidden units.
-    fn centre_backward(
+    /// Gradient of the weights of [`Kernels::input_shift_forward`]; `d_out` rows x hidden units.
+    fn input_shift_backward(
         &self,
         offsets: &Self::Values,
+        batch_of_row: &[usize],
         wiring: &Wiring,
         d_out: &Self::Values,
     ) -> Self::Buffer;
 
-    /// Last layer: `bias + (M * W) hidden`, genes x cells, of `hidden`, cells x hidden units.
+    /// Last layer: `bias + (M * W) hidden`, genes x cells, of `hidden`, cells x hidden units. `bias` has one value per
+    /// gene, or is segments x genes.
     fn decode(
         &self,
         hidden: &Self::Values,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         weights: &Self::Values,
         bias: &Self::Values,
@@ -95,7 +96,7 @@ impl Kernels for Cpu {
         &self,
         counts: &GeneMajorCounts,
         input: &[f32],
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         weights: &[f32],
         bias: &[f32],
@@ -107,25 +108,37 @@ impl Kernels for Cpu {
         &self,
         counts: &GeneMajorCounts,
         input: &[f32],
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         d_out: &[f32],
     ) -> Vec<f32> {
         encode::backward(counts, input, segments, wiring, d_out)
     }
 
-    fn centre_forward(&self, offsets: &[f32], wiring: &Wiring, weights: &[f32]) -> Vec<f32> {
-        centre::forward(offsets, wiring, weights)
+    fn input_shift_forward(
+        &self,
+        offsets: &[f32],
+        batch_of_row: &[usize],
+        wiring: &Wiring,
+        weights: &[f32],
+    ) -> Vec<f32> {
+        input_shift::forward(offsets, batch_of_row, wiring, weights)
     }
 
-    fn centre_backward(&self, offsets: &[f32], wiring: &Wiring, d_out: &[f32]) -> Vec<f32> {
-        centre::backward(offsets, wiring, d_out)
+    fn input_shift_backward(
+        &self,
+        offsets: &[f32],
+        batch_of_row: &[usize],
+        wiring: &Wiring,
+        d_out: &[f32],
+    ) -> Vec<f32> {
+        input_shift::backward(offsets, batch_of_row, wiring, d_out)
     }
 
     fn decode(
         &self,
         hidden: &[f32],
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         weights: &[f32],
         bias: &[f32],

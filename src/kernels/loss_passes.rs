@@ -36,7 +36,7 @@ pub(super) struct Block {
     /// The block's part of the hidden units' gradient.
     pub(super) d_hidden: Vec<Row>,
     pub(super) d_log_theta: Vec<f64>,
-    /// Genes x batches.
+    /// Genes x segments.
     pub(super) squared_error: Vec<f64>,
     pub(super) scale_gradients: HeadGradients,
     pub(super) dropout_gradients: HeadGradients,
@@ -99,22 +99,16 @@ impl Pass<'_> {
         );
     }
 
-    /// Adds a row's squared residuals to the sums of the batches its cells belong to.
+    /// Adds a row's squared residuals to the sums of the segments its cells belong to.
     #[inline(always)]
-    fn add_squares<S: Simd>(
-        &self,
-        simd: S,
-        residual: &Row,
-        cells: &Range<usize>,
-        sums: &mut [f64],
-    ) {
-        for (sum, segment) in std::iter::zip(sums, self.input.segments) {
-            let (from, to) = (segment.start.max(cells.start), segment.end.min(cells.end));
-            if to == from + cells.len() {
-                *sum += f64::from(dot(simd, residual, residual));
-            } else if from < to {
-                let squares = residual.0[from - cells.start..to - cells.start].iter();
-                *sum += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
+    fn add_squares<S: Simd>(&self, simd: S, tile: usize, residual: &Row, sums: &mut [f64]) {
+        match self.tiling.segments(tile) {
+            [(segment, _)] => sums[*segment] += f64::from(dot(simd, residual, residual)),
+            several => {
+                for (segment, cells) in several {
+                    let squares = residual.0[cells.clone()].iter();
+                    sums[*segment] += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
+                }
             }
         }
     }
@@ -255,7 +249,7 @@ impl WithSimd for Score<'_> {
                     }
                     block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
                     let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
-                    pass.add_squares(simd, &tiles.residual[r], &cells, errors);
+                    pass.add_squares(simd, tile, &tiles.residual[r], errors);
                 }
                 if inflated {
                     let d_dropout = &mut block.d_dropout[tile * n_genes..(tile + 1) * n_genes];
@@ -285,6 +279,7 @@ impl WithSimd for SendBack<'_> {
             Some(head) => block.dropout_gradients.start(head, wiring, genes),
             None => block.dropout_gradients = HeadGradients::default(),
         }
+        // In a block a gene's biases lie side by side.
         let n_biases = |gradients: &HeadGradients| gradients.bias.len() / n_genes;
         let n_scale = n_biases(&block.scale_gradients);
         let n_dropout = n_biases(&block.dropout_gradients);
@@ -312,7 +307,8 @@ impl WithSimd for SendBack<'_> {
                 }
                 let of_gene = row * n_scale..(row + 1) * n_scale;
                 let d_bias = &mut block.scale_gradients.bias[of_gene];
-                pass.tiling.add_to_bias(simd, tile, &d, d_bias);
+                let by_segment = input.scale.bias_by_segment;
+                pass.tiling.add_to_bias(simd, tile, &d, by_segment, d_bias);
                 let scale = HeadRow {
                     weights: input.scale.weights,
                     d,
@@ -322,7 +318,8 @@ impl WithSimd for SendBack<'_> {
                     let d = block.d_dropout[at];
                     let of_gene = row * n_dropout..(row + 1) * n_dropout;
                     let d_bias = &mut block.dropout_gradients.bias[of_gene];
-                    pass.tiling.add_to_bias(simd, tile, &d, d_bias);
+                    pass.tiling
+                        .add_to_bias(simd, tile, &d, head.bias_by_segment, d_bias);
                     let dropout = HeadRow {
                         weights: head.weights,
                         d,

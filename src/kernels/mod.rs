@@ -2,12 +2,12 @@
 //! units, in vector instructions that are chosen at run time.
 
 mod blocks;
-mod centre;
 pub mod closed_form;
 mod decode;
 mod decode_loss;
 mod encode;
 mod entries;
+mod input_shift;
 mod interface;
 mod loss_passes;
 pub mod math;
@@ -22,4 +22,4 @@ pub use decode_loss::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients,
 pub use encode::log1p;
 pub use interface::{Cpu, Kernels};
 pub use softmax::softmax_over_genes;
-pub use types::{ConnectionList, GeneMajorCounts, Wiring};
+pub use types::{ConnectionList, GeneMajorCounts, Segment, Wiring};

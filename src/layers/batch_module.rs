@@ -1,10 +1,9 @@
 //! The batchified module: one small sub-module per batch, added to what passes through (paper, section 2.3).
 
-use std::ops::Range;
-
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::Dense;
+use crate::kernels::Segment;
 use crate::sampling::Streams;
 
 /// `BM(x) = x + beta * g_b(x)`, `g_b` a fully connected layer with TanhShrink, chosen by each cell's batch: its level of
@@ -37,22 +36,22 @@ impl BatchModule {
     }
 
     /// Corrects cells x hidden units; `segments` are the rows of each batch, in order and without gaps, `levels` the
-    /// sub-module of each.
+    /// sub-module of every batch.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn forward(
         &self,
         x: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         levels: &[usize],
     ) -> CandleResult<Tensor> {
         let mut parts = Vec::with_capacity(segments.len());
-        for (rows, &level) in segments.iter().zip(levels) {
-            if !rows.is_empty() {
-                let part = x.narrow(0, rows.start, rows.len())?;
-                parts.push(tanh_shrink(&self.sub_modules[level].forward(&part)?)?);
-            }
+        for Segment { batch, rows } in segments {
+            let part = x.narrow(0, rows.start, rows.len())?;
+            parts.push(tanh_shrink(
+                &self.sub_modules[levels[*batch]].forward(&part)?,
+            )?);
         }
         x + (Tensor::cat(&parts, 0)? * self.beta)?
     }

@@ -1,6 +1,5 @@
 //! The sparsely connected layers on candle's tensors (paper, section 2.2).
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{
@@ -8,7 +7,7 @@ use candle_core::{
     WithDType,
 };
 
-use crate::kernels::{Cpu, Kernels, Wiring};
+use crate::kernels::{Cpu, Kernels, Segment, Wiring};
 use crate::sampling::MiniBatch;
 use crate::values::CpuValues;
 
@@ -33,23 +32,28 @@ pub fn sparse_encode(
     )
 }
 
-/// First layer, for values that all cells of a batch share: `offsets (M * W)`, batches x hidden units.
+/// First layer, for values that all cells of a batch share: `offsets (M * W)`, rows x hidden units.
 ///
-/// `offsets` has one value per gene and batch, a gene's values side by side; `weights` one per slot of the wiring.
+/// `offsets` is rows x genes, of the batches `batch_of_row`; `weights` has one value per slot of the wiring.
 ///
 /// # Errors
 /// When shapes do not fit, or the device has no kernel.
 pub fn sparse_centre(
     offsets: &Tensor,
+    batch_of_row: &[usize],
     wiring: &Arc<Wiring>,
     weights: &Tensor,
 ) -> CandleResult<Tensor> {
-    let (n_genes, _) = offsets.dims2()?;
-    if n_genes != wiring.n_genes() {
-        bail!("offsets of {n_genes} genes do not fit {}", wiring.n_genes());
+    let expected = (batch_of_row.len(), wiring.n_genes());
+    if offsets.dims2()? != expected {
+        bail!(
+            "offsets of shape {:?} are given where {expected:?} is needed",
+            offsets.dims()
+        );
     }
     weights.apply_op1(SparseCentre {
         offsets: offsets.clone(),
+        batch_of_row: batch_of_row.to_vec(),
         wiring: wiring.clone(),
     })
 }
@@ -57,20 +61,21 @@ pub fn sparse_centre(
 /// Last layer: genes x cells of `hidden`, cells x hidden units. Without back-propagation: training goes through
 /// [`crate::likelihood::decode_loss`].
 ///
-/// `segments` are the cells of each batch; `weights` holds one value per slot of the wiring, `bias` one per gene.
+/// `segments` are the cells of each batch; `weights` holds one value per slot of the wiring, `bias` one per gene, or is
+/// segments x genes.
 ///
 /// # Errors
 /// When shapes do not fit, or the device has no kernel.
 pub fn sparse_decode(
     hidden: &Tensor,
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     weights: &Tensor,
     bias: &Tensor,
 ) -> CandleResult<Tensor> {
     let (n_cells, n_hidden) = hidden.dims2()?;
     let fits = n_hidden == wiring.n_hidden
-        && segments.last().map_or(0, |s| s.end) == n_cells
+        && segments.last().map_or(0, |s| s.rows.end) == n_cells
         && weights.elem_count() == wiring.n_slots()
         && [1, segments.len()]
             .map(|n| n * wiring.n_genes())
@@ -146,6 +151,7 @@ impl CustomOp2 for SparseEncode {
 
 struct SparseCentre {
     offsets: Tensor,
+    batch_of_row: Vec<usize>,
     wiring: Arc<Wiring>,
 }
 
@@ -156,14 +162,20 @@ impl CustomOp1 for SparseCentre {
 
     fn cpu_fwd(&self, weights: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let weights = values(weights, layout, self.wiring.n_slots())?;
-        let out = Cpu.centre_forward(&CpuValues::of(&self.offsets)?, &self.wiring, weights);
-        let shape = (self.offsets.dim(1)?, self.wiring.n_hidden).into();
+        let offsets = CpuValues::of(&self.offsets)?;
+        let out = Cpu.input_shift_forward(&offsets, &self.batch_of_row, &self.wiring, weights);
+        let shape = (self.batch_of_row.len(), self.wiring.n_hidden).into();
         Ok((f32::to_cpu_storage_owned(out), shape))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, d_out: &Tensor) -> CandleResult<Option<Tensor>> {
         let offsets = CpuValues::of(&self.offsets)?;
-        let d_weights = Cpu.centre_backward(&offsets, &self.wiring, &CpuValues::of(d_out)?);
+        let d_weights = Cpu.input_shift_backward(
+            &offsets,
+            &self.batch_of_row,
+            &self.wiring,
+            &CpuValues::of(d_out)?,
+        );
         let n = d_weights.len();
         Ok(Some(Tensor::from_vec(d_weights, n, d_out.device())?))
     }

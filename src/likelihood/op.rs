@@ -1,11 +1,10 @@
 //! The decoder's last layer and the count loss on candle's tensors.
 
-use std::ops::Range;
-
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::kernels::{
-    softmax_over_genes, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Wiring, Workspace,
+    softmax_over_genes, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Segment, Wiring,
+    Workspace,
 };
 use crate::values::CpuValues;
 use crate::{Error, Result};
@@ -15,7 +14,7 @@ use crate::{Error, Result};
 pub struct HeadTensors<'a> {
     /// One weight per slot of the wiring.
     pub weights: &'a Tensor,
-    /// One per gene.
+    /// One per gene; or, where it differs by segment, segments x genes.
     pub bias: &'a Tensor,
 }
 
@@ -37,8 +36,8 @@ pub struct Target<'a> {
     pub counts: &'a GeneMajorCounts,
     /// Logarithms of the cells' total counts.
     pub log_library: &'a [f32],
-    /// The cells of each batch, side by side and in order.
-    pub segments: &'a [Range<usize>],
+    /// The cells of each batch: in order, without gaps, none empty.
+    pub segments: &'a [Segment],
 }
 
 /// Scores a mini-batch's counts: negative log-likelihood, summed over genes, mean over cells; a scalar.
@@ -88,6 +87,7 @@ pub fn decode_loss(
 struct HeadValues<'a> {
     weights: CpuValues<'a>,
     bias: CpuValues<'a>,
+    bias_by_segment: bool,
 }
 
 impl<'a> HeadValues<'a> {
@@ -95,6 +95,7 @@ impl<'a> HeadValues<'a> {
         Ok(HeadValues {
             weights: CpuValues::of(head.weights)?,
             bias: CpuValues::of(head.bias)?,
+            bias_by_segment: head.bias.rank() == 2,
         })
     }
 
@@ -102,6 +103,7 @@ impl<'a> HeadValues<'a> {
         Head {
             weights: &self.weights,
             bias: &self.bias,
+            bias_by_segment: self.bias_by_segment,
         }
     }
 }

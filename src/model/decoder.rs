@@ -1,11 +1,9 @@
 //! The decoder: z -> fully connected layer -> batchified module -> sparsely connected heads of the count distribution.
 
-use std::ops::Range;
-
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
 use super::{layer_ids, Design, Mode, Settings, Start};
-use crate::kernels::Wiring;
+use crate::kernels::{Segment, Wiring};
 use crate::layers::{sparse_decode, BatchModule, BatchNorm, Dense, StartingWeights};
 use crate::likelihood::{HeadTensors, Likelihood, LossTensors};
 use crate::sampling::Streams;
@@ -118,7 +116,7 @@ impl Decoder {
     pub fn hidden(
         &mut self,
         z: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
@@ -137,44 +135,46 @@ impl Decoder {
     pub fn count_parameters(
         &self,
         hidden: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         wiring: &Wiring,
         design: &Design,
     ) -> CandleResult<CountParameters> {
         let head = |h: &SparseHead, bias| sparse_decode(hidden, segments, wiring, &h.weights, bias);
         let dropout = self.dropout.as_ref();
         Ok(CountParameters {
-            scale: head(&self.scale, &self.scale_bias(design)?)?,
+            scale: head(&self.scale, &self.scale_bias(segments, design)?)?,
             dropout: dropout.map(|d| head(d, &d.bias)).transpose()?,
         })
     }
 
-    /// The scale head's bias: one per gene, or one per gene and batch, a gene's values side by side.
+    /// The scale head's bias: one per gene, or segments x genes.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn scale_bias(&self, design: &Design) -> CandleResult<Tensor> {
-        if self.offsets.is_empty() {
+    pub fn scale_bias(&self, segments: &[Segment], design: &Design) -> CandleResult<Tensor> {
+        if !self.bias_by_segment(design) {
             return Ok(self.scale.bias.as_tensor().clone());
         }
-        let n_batches = design.n_batches();
         let bias = CpuValues::of(&self.scale.bias)?;
-        let mut out: Vec<f32> = bias
-            .iter()
-            .flat_map(|&b| std::iter::repeat_n(b, n_batches))
-            .collect();
+        let n_genes = bias.len();
+        let mut out = bias.repeat(segments.len());
         for (covariate, offsets) in self.offsets.iter().enumerate() {
             let levels = design.of_batches(covariate);
             let offsets = CpuValues::of(offsets)?;
-            let of_genes = offsets.chunks_exact(design.n_levels()[covariate]);
-            for (out, of_gene) in out.chunks_exact_mut(n_batches).zip(of_genes) {
-                for (out, &level) in out.iter_mut().zip(&levels) {
-                    *out += of_gene[level];
+            let n_levels = design.n_levels()[covariate];
+            for (out, segment) in out.chunks_exact_mut(n_genes).zip(segments) {
+                let of_level = offsets[levels[segment.batch]..].iter().step_by(n_levels);
+                for (out, offset) in out.iter_mut().zip(of_level) {
+                    *out += offset;
                 }
             }
         }
-        let n = out.len();
-        Tensor::from_vec(out, n, self.scale.bias.device())
+        Tensor::from_vec(out, (segments.len(), n_genes), self.scale.bias.device())
+    }
+
+    /// Whether batches differ in the scale head's bias.
+    pub fn bias_by_segment(&self, design: &Design) -> bool {
+        !self.offsets.is_empty() && design.n_batches() > 1
     }
 
     /// Sets the offsets of a covariate's levels from `first` on, a vector of genes for each.

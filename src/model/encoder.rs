@@ -111,10 +111,14 @@ impl Encoder {
         let Some(centre) = &self.centre else {
             return Ok(x);
         };
-        let centre = sparse_centre(centre, wiring, &self.weights)?;
-        let batches = minibatch.segments.iter().enumerate();
-        let codes: Vec<u32> = batches
-            .flat_map(|(batch, rows)| std::iter::repeat_n(batch as u32, rows.len()))
+        let segments = &minibatch.segments;
+        let batches: Vec<usize> = segments.iter().map(|s| s.batch).collect();
+        let columns: Vec<u32> = batches.iter().map(|&b| b as u32).collect();
+        let columns = Tensor::from_vec(columns, batches.len(), x.device())?;
+        let centre = centre.index_select(&columns, 1)?.t()?.contiguous()?;
+        let centre = sparse_centre(&centre, &batches, wiring, &self.weights)?;
+        let codes: Vec<u32> = (segments.iter().enumerate())
+            .flat_map(|(i, s)| std::iter::repeat_n(i as u32, s.rows.len()))
             .collect();
         let codes = Tensor::from_vec(codes, minibatch.n_cells(), x.device())?;
         x - centre.index_select(&codes, 0)?

@@ -17,8 +17,8 @@ pub struct Loss {
     pub reconstruction: Tensor,
     /// KL divergence, mean over cells; a scalar.
     pub kl: Tensor,
-    /// The batches it was computed for.
-    pub(super) design: Design,
+    /// The batch of each segment it was computed for, if their biases differ.
+    pub(super) of_segments: Option<(Vec<usize>, Design)>,
 }
 
 /// Gradients of `reconstruction + kl_weight * kl` with respect to the model's parameters.
@@ -30,36 +30,42 @@ pub struct Gradients<'a> {
     bias: ScaleBias,
 }
 
-/// Gradients of the scale head's bias, put together from those of each batch.
+/// Gradients of the scale head's bias, put together from those of each segment.
 struct ScaleBias {
     shared: Vec<f32>,
     offsets: Vec<Vec<f32>>,
 }
 
 impl ScaleBias {
-    /// `of_batches` has one value per gene and batch, a gene's values side by side.
-    fn of(of_batches: &[f32], n_genes: usize, design: &Design) -> Self {
-        let n_batches = of_batches.len() / n_genes.max(1);
-        if n_batches <= 1 {
+    /// `d_bias` is segments x genes if the batches' biases differ; `batches` are then the segments' batches.
+    fn of(d_bias: &[f32], n_genes: usize, of_segments: Option<&(Vec<usize>, Design)>) -> Self {
+        let Some((batches, design)) = of_segments else {
             return ScaleBias {
-                shared: of_batches.to_vec(),
+                shared: d_bias.to_vec(),
                 offsets: Vec::new(),
             };
+        };
+        let segments = || d_bias.chunks_exact(n_genes).zip(batches);
+        let mut shared = vec![0.0; n_genes];
+        for (of_segment, _) in segments() {
+            for (sum, d) in shared.iter_mut().zip(of_segment) {
+                *sum += d;
+            }
         }
-        let of_genes = || of_batches.chunks_exact(n_batches);
         let offsets = design.n_levels().iter().enumerate().map(|(covariate, &n)| {
             let levels = design.of_batches(covariate);
             let mut sums = vec![0.0; n_genes * n];
-            for (sums, of_gene) in sums.chunks_exact_mut(n).zip(of_genes()) {
-                for (&level, d) in levels.iter().zip(of_gene) {
-                    sums[level] += d;
+            for (of_segment, &batch) in segments() {
+                let of_level = sums[levels[batch]..].iter_mut().step_by(n);
+                for (sum, d) in of_level.zip(of_segment) {
+                    *sum += d;
                 }
             }
             sums
         });
         ScaleBias {
-            shared: of_genes().map(|of_gene| of_gene.iter().sum()).collect(),
             offsets: offsets.collect(),
+            shared,
         }
     }
 }
@@ -85,7 +91,7 @@ impl Loss {
         let last_layer = &workspace.gradients;
         let n_genes = last_layer.log_theta.len();
         Ok(Gradients {
-            bias: ScaleBias::of(&last_layer.scale.bias, n_genes, &self.design),
+            bias: ScaleBias::of(&last_layer.scale.bias, n_genes, self.of_segments.as_ref()),
             propagated: self.total(kl_weight)?.backward()?,
             last_layer,
         })

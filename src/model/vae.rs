@@ -1,7 +1,6 @@
 //! The whole model: masks, encoder, decoder, and the loss of a mini-batch.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Device, Result as CandleResult, Tensor, Var};
@@ -9,7 +8,7 @@ use candle_core::{Device, Result as CandleResult, Tensor, Var};
 use super::decoder::CountParameters;
 use super::encoder::Posterior;
 use super::{Anchors, BatchMasks, Decoder, Design, Encoder, Loss, Mode, Settings, Start};
-use crate::kernels::{Wiring, Workspace};
+use crate::kernels::{Segment, Wiring, Workspace};
 use crate::layers::{inherit, unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense};
 use crate::likelihood::{decode_loss, Target};
 use crate::sampling::{MiniBatch, Purpose, Streams};
@@ -105,7 +104,7 @@ impl Vae {
     pub fn decode(
         &mut self,
         z: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<CountParameters> {
@@ -115,7 +114,7 @@ impl Vae {
     }
 
     /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z. In training the workspace
-    /// holds afterwards what [`Loss::gradients`] needs, and the squared errors per batch and gene.
+    /// holds afterwards what [`Loss::gradients`] needs, and the squared errors per segment and gene.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -136,7 +135,7 @@ impl Vae {
             log_library: &minibatch.log_library,
             segments: &minibatch.segments,
         };
-        let bias = self.decoder.scale_bias(&self.design)?;
+        let bias = self.decoder.scale_bias(&minibatch.segments, &self.design)?;
         let parameters = self.decoder.loss_tensors(&bias);
         Ok(Loss {
             reconstruction: decode_loss(
@@ -148,7 +147,10 @@ impl Vae {
                 workspace,
             )?,
             kl: posterior.kl()?.mean(0)?,
-            design: self.design.clone(),
+            of_segments: self.decoder.bias_by_segment(&self.design).then(|| {
+                let batches = minibatch.segments.iter().map(|s| s.batch).collect();
+                (batches, self.design.clone())
+            }),
         })
     }
 

@@ -1,13 +1,11 @@
 //! Latent space -> expression: denoised counts, in a cell's own batch style or in another batch's.
 
-use std::cmp::Ordering;
-use std::ops::Range;
-
 use ndarray::Array2;
 
 use super::embedding::check_fit;
 use super::CHUNK;
 use crate::counts::CountsView;
+use crate::kernels::Segment;
 use crate::likelihood::px_scale;
 use crate::model::{Design, Mode, Vae};
 use crate::sampling::{chunks, MiniBatch};
@@ -75,22 +73,13 @@ pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Resu
     Ok(out)
 }
 
-/// The rows of each batch, and the levels that each batch has in the decoder.
-fn styled(
-    model: &Vae,
-    segments: &[Range<usize>],
-    style: &[(usize, usize)],
-) -> (Vec<Range<usize>>, Design) {
+/// Whose mask the rows use, and the levels that each batch has in the decoder.
+fn styled(model: &Vae, segments: &[Segment], style: &[(usize, usize)]) -> (Vec<Segment>, Design) {
     let mut design = model.design.clone();
     if let (&[(_, batch)], true) = (style, model.wiring.masks.len() > 1) {
-        // Masks go with the place among the segments: all rows move there.
-        let n_cells = segments.last().map_or(0, |s| s.end);
-        let moved = (0..segments.len()).map(|b| match b.cmp(&batch) {
-            Ordering::Less => 0..0,
-            Ordering::Equal => 0..n_cells,
-            Ordering::Greater => n_cells..n_cells,
-        });
-        return (moved.collect(), design);
+        // With masks of their own a style is a batch: all rows move there.
+        let rows = 0..segments.last().map_or(0, |s| s.rows.end);
+        return (vec![Segment { batch, rows }], design);
     }
     for &(covariate, level) in style {
         design = design.with_level(covariate, level);

@@ -207,14 +207,10 @@ pub fn chunks(
         .chunks(size.max(1))
         .map(|positions| {
             let mut groups = vec![Vec::new(); n_batches];
-            let mut order = Vec::with_capacity(positions.len());
-            for (b, group) in groups.iter_mut().enumerate() {
-                for &p in positions {
-                    if batch[p] == b {
-                        group.push(cells[p]);
-                        order.push(p);
-                    }
-                }
+            let mut order = positions.to_vec();
+            order.sort_by_key(|&p| batch[p]);
+            for &p in &order {
+                groups[batch[p]].push(cells[p]);
             }
             (groups, order)
         })

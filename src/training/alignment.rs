@@ -5,6 +5,7 @@ use candle_core::{Result as CandleResult, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
 use super::Monitor;
+use crate::kernels::Segment;
 use crate::model::{Anchors, Vae};
 use crate::Result;
 
@@ -40,8 +41,11 @@ pub fn align(
         return Ok(());
     };
     let latent = || -> CandleResult<Tensor> {
-        let all = std::slice::from_ref(&(0..group.len())).to_vec();
-        let x = module.forward(hidden, &all, &[level])?;
+        let all = Segment {
+            batch: 0,
+            rows: 0..group.len(),
+        };
+        let x = module.forward(hidden, &[all], &[level])?;
         model.encoder.mean.forward(&x)
     };
     let sub_module = &module.sub_modules[level];

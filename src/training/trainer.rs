@@ -282,11 +282,10 @@ impl<'a> Trainer<'a> {
             parameters.retain(|(name, _)| belongs_to_level(name, first));
         }
         self.optimiser.step(&parameters, &gradients)?;
-        for (sums, new) in self
-            .squared_error
-            .iter_mut()
-            .zip(&self.workspace.gradients.squared_error)
-        {
+        let new = &self.workspace.gradients.squared_error;
+        let of_segments = new.chunks_exact(self.view.n_genes());
+        for (segment, new) in minibatch.segments.iter().zip(of_segments) {
+            let sums = &mut self.squared_error[segment.batch];
             for (sum, &new) in sums.iter_mut().zip(new) {
                 *sum += f64::from(new);
             }
