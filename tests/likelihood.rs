@@ -9,8 +9,10 @@ use scvae::kernels::{
 };
 use scvae::layers::{wire, ConnectionMask};
 use scvae::likelihood::{
-    self, negative_binomial, zero_inflated, HeadTensors, Likelihood, LossTensors, Target,
+    self, negative_binomial, poisson, zero_inflated, HeadTensors, Likelihood, LossTensors,
+    Parameters, Target,
 };
+use scvae::model::{Design, Settings, Start, Vae};
 use scvae::Result;
 
 /// `|got - want| <= relative * |want| + absolute`.
@@ -72,8 +74,58 @@ fn probabilities_add_up_to_one() {
         let sum = |f: &dyn Fn(f64) -> f64| (0..3000).map(|x| f(f64::from(x)).exp()).sum::<f64>();
         let nb = sum(&|x| negative_binomial(x, a, t).value);
         let zinb = sum(&|x| zero_inflated(x, a, p, t).value);
+        let limit = sum(&|x| poisson(x, a).value);
         assert_close(nb, 1.0, 1e-10, 0.0, "nb");
         assert_close(zinb, 1.0, 1e-10, 0.0, "zinb");
+        assert_close(limit, 1.0, 1e-10, 0.0, "poisson");
+    }
+}
+
+#[test]
+fn poisson_matches_its_definition() {
+    let mut ln_factorial = 0.0;
+    for x in 0..3000 {
+        let count = f64::from(x);
+        // ln x!, as the sum of the logarithms up to x.
+        ln_factorial += count.max(1.0).ln();
+        assert_close(
+            special::ln_factorial(count),
+            ln_factorial,
+            1e-13,
+            1e-14,
+            "ln x!",
+        );
+        for log_mu in [-20.0f64, -1.0, 0.0, 2.5, 8.0] {
+            let got = poisson(count, log_mu);
+            let mu = log_mu.exp();
+            let rounding = 1e-13 * (count * log_mu.abs() + mu + ln_factorial);
+            let want = count * log_mu - mu - ln_factorial;
+            assert_close(got.value, want, 0.0, rounding, "value");
+            assert_close(
+                got.d_log_mu,
+                count - mu,
+                1e-14,
+                1e-15 * (count + mu),
+                "d_log_mu",
+            );
+            assert_eq!((got.d_dropout, got.d_log_theta), (0.0, 0.0));
+        }
+    }
+    // Beyond: Stirling's own series, to its second term (the third is below 1e-17 here).
+    let x = 1e6f64;
+    let series = (x + 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + 1.0 / (12.0 * x);
+    assert_close(special::ln_factorial(x), series, 1e-14, 0.0, "ln x!");
+}
+
+#[test]
+fn the_negative_binomial_of_a_large_dispersion_is_poisson() {
+    for log_mu in [-3.0f64, 0.0, 2.0] {
+        for x in 0..40 {
+            let nb = negative_binomial(f64::from(x), log_mu, 23.0);
+            let limit = poisson(f64::from(x), log_mu);
+            assert_close(nb.value, limit.value, 0.0, 1e-6, "value");
+            assert_close(nb.d_log_mu, limit.d_log_mu, 0.0, 1e-6, "d_log_mu");
+        }
     }
 }
 
@@ -106,6 +158,8 @@ fn special_functions_match_the_standard_library() {
         "",
     );
 }
+
+const ALL: [Likelihood; 3] = [Likelihood::Zinb, Likelihood::Nb, Likelihood::Poisson];
 
 /// Segments of the given batches and sizes.
 fn segments(sizes: &[(usize, usize)]) -> Vec<Segment> {
@@ -202,8 +256,9 @@ impl Batch {
             segments: &self.segments,
             wiring: &wiring,
             scale: head(&self.scale),
-            dropout: (likelihood == Likelihood::Zinb).then(|| head(&self.dropout)),
-            log_theta: &self.log_theta,
+            likelihood,
+            dropout: likelihood.has_dropout().then(|| head(&self.dropout)),
+            log_theta: likelihood.has_dispersion().then_some(&self.log_theta),
             log_library: &self.log_library,
             counts: &self.counts,
         };
@@ -213,7 +268,7 @@ impl Batch {
             loss,
             d_scale: found.scale.weights,
             d_dropout: found.dropout.weights,
-            d_log_theta: found.log_theta,
+            d_log_theta: found.log_theta.unwrap_or_default(),
             squared_error: found.squared_error,
         })
     }
@@ -263,12 +318,16 @@ impl Batch {
                 let i = g * n_cells + c;
                 let x = self.count(g, c);
                 let a = column(g) - log_sum + f64::from(self.log_library[c]);
-                let (entry, kept) = match likelihood {
-                    Likelihood::Zinb => (
-                        zero_inflated(x, a, dropout[i], log_theta[g]),
-                        special::sigmoid(-dropout[i]),
-                    ),
-                    Likelihood::Nb => (negative_binomial(x, a, log_theta[g]), 1.0),
+                let parameters = Parameters {
+                    log_mu: a,
+                    dropout: dropout[i],
+                    log_theta: log_theta[g],
+                };
+                let entry = likelihood.log_probability(x, &parameters);
+                let kept = if likelihood.has_dropout() {
+                    special::sigmoid(-dropout[i])
+                } else {
+                    1.0
                 };
                 out.loss += part * entry.value;
                 out.d_scale[i] = part * entry.d_log_mu;
@@ -347,6 +406,9 @@ fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
         2e-6 * largest,
         "d_scale",
     );
+    if !likelihood.has_dispersion() {
+        assert!(fused.d_log_theta.is_empty());
+    }
     for (g, (&got, &want)) in std::iter::zip(&fused.d_log_theta, &naive.d_log_theta).enumerate() {
         let rounding = 3e-5 * naive.magnitude[g];
         assert_close(
@@ -357,11 +419,10 @@ fn assert_fused_matches(batch: &Batch, likelihood: Likelihood) {
             &format!("d_log_theta[{g}]"),
         );
     }
-    match likelihood {
-        Likelihood::Zinb => {
-            assert_all_close(&fused.d_dropout, &naive.d_dropout, 3e-5, 0.0, "d_dropout");
-        }
-        Likelihood::Nb => assert!(fused.d_dropout.is_empty()),
+    if likelihood.has_dropout() {
+        assert_all_close(&fused.d_dropout, &naive.d_dropout, 3e-5, 0.0, "d_dropout");
+    } else {
+        assert!(fused.d_dropout.is_empty());
     }
     let (got, want) = (&fused.squared_error, &naive.squared_error);
     assert_all_close(got, want, 1e-4, 1e-12, "squared error");
@@ -376,8 +437,9 @@ fn fused_pass_matches_closed_form() {
     for (n_genes, n_cells) in [(1, 1), (7, 3), (40, 64), (33, 100), (23, 130), (700, 150)] {
         for wide in [false, true] {
             let batch = Batch::new(n_genes, n_cells, wide, 17 + n_cells as u64);
-            assert_fused_matches(&batch, Likelihood::Zinb);
-            assert_fused_matches(&batch, Likelihood::Nb);
+            for likelihood in ALL {
+                assert_fused_matches(&batch, likelihood);
+            }
         }
     }
 }
@@ -407,20 +469,22 @@ fn entries_match_closed_form_over_the_whole_range() {
                         },
                         segments: segments(&[(0, 1)]),
                     };
-                    for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+                    for likelihood in ALL {
                         let fused = batch.fused(likelihood, true).unwrap();
                         let naive = batch.naive(likelihood);
                         let what = format!("{likelihood:?} {mean:e} {theta:e} {count} {logit}");
                         assert!(fused.loss.is_finite(), "{what}");
                         assert_close(fused.loss, naive.loss, 1e-5, 0.0, &what);
-                        let theta = f64::from(fused.d_log_theta[1]);
-                        assert_close(theta, naive.d_log_theta[1], 1e-4, 1e-30, &what);
+                        if likelihood.has_dispersion() {
+                            let theta = f64::from(fused.d_log_theta[1]);
+                            assert_close(theta, naive.d_log_theta[1], 1e-4, 1e-30, &what);
+                        }
                         let all = fused.d_scale.iter().chain(&fused.d_dropout);
                         assert!(
                             all.chain(&fused.d_log_theta).all(|v| v.is_finite()),
                             "{what}"
                         );
-                        if likelihood == Likelihood::Zinb {
+                        if likelihood.has_dropout() {
                             assert_all_close(
                                 &fused.d_dropout,
                                 &naive.d_dropout,
@@ -435,30 +499,32 @@ fn entries_match_closed_form_over_the_whole_range() {
             }
         }
     }
-    assert_eq!(entries, 2000);
+    assert_eq!(entries, 3000);
 }
 
 #[test]
 fn gradients_match_finite_differences() {
     let batch = Batch::new(6, 5, false, 3);
-    let fused = batch.fused(Likelihood::Zinb, true).unwrap();
-    let mut at: [Vec<f64>; 3] = [&batch.scale, &batch.dropout, &batch.log_theta]
-        .map(|v| v.iter().map(|&v| f64::from(v)).collect());
-    let gradients = [&fused.d_scale, &fused.d_dropout, &fused.d_log_theta];
-    let step = 1e-5;
-    for (k, gradient) in gradients.into_iter().enumerate() {
-        for i in 0..gradient.len() {
-            let mut loss_at = |by: f64| {
-                at[k][i] += by;
-                let loss = batch
-                    .naive_at(Likelihood::Zinb, &at[0], &at[1], &at[2])
-                    .loss;
-                at[k][i] -= by;
-                loss
-            };
-            let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
-            let got = f64::from(gradient[i]);
-            assert_close(got, slope, 1e-5, 1e-6, &format!("{k} {i}"));
+    for likelihood in ALL {
+        let fused = batch.fused(likelihood, true).unwrap();
+        let mut at: [Vec<f64>; 3] = [&batch.scale, &batch.dropout, &batch.log_theta]
+            .map(|v| v.iter().map(|&v| f64::from(v)).collect());
+        let gradients = [&fused.d_scale, &fused.d_dropout, &fused.d_log_theta];
+        let present = [true, likelihood.has_dropout(), likelihood.has_dispersion()];
+        let step = 1e-5;
+        for (k, gradient) in gradients.into_iter().enumerate() {
+            assert_eq!(gradient.len(), if present[k] { at[k].len() } else { 0 });
+            for i in 0..gradient.len() {
+                let mut loss_at = |by: f64| {
+                    at[k][i] += by;
+                    let loss = batch.naive_at(likelihood, &at[0], &at[1], &at[2]).loss;
+                    at[k][i] -= by;
+                    loss
+                };
+                let slope = (loss_at(step) - loss_at(-step)) / (2.0 * step);
+                let got = f64::from(gradient[i]);
+                assert_close(got, slope, 1e-5, 1e-6, &format!("{likelihood:?} {k} {i}"));
+            }
         }
     }
 }
@@ -520,6 +586,7 @@ fn a_workspace_serves_mini_batches_of_any_shape() {
         (&large, Likelihood::Zinb),
         (&small, Likelihood::Nb),
         (&small, Likelihood::Zinb),
+        (&large, Likelihood::Poisson),
         (&large, Likelihood::Nb),
         (&large, Likelihood::Zinb),
     ];
@@ -588,8 +655,9 @@ impl Layer {
             segments: &batch.segments,
             wiring: &self.wiring,
             scale: head(0),
-            dropout: (likelihood == Likelihood::Zinb).then(|| head(1)),
-            log_theta: &batch.log_theta,
+            likelihood,
+            dropout: likelihood.has_dropout().then(|| head(1)),
+            log_theta: likelihood.has_dispersion().then_some(&batch.log_theta),
             log_library: &batch.log_library,
             counts: &batch.counts,
         }
@@ -632,7 +700,7 @@ fn the_last_layer_and_the_loss_together_match_the_slow_way() {
         (90, 75, 3),
         (60, 150, 3),
     ] {
-        for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+        for likelihood in ALL {
             let batch = Batch::new(n_genes, n_cells, false, 7);
             let layer = Layer::new(&batch, 9, n_masks, 3);
             let mut workspace = Workspace::default();
@@ -649,7 +717,7 @@ fn the_last_layer_and_the_loss_together_match_the_slow_way() {
             let n_slots = layer.wiring.n_slots();
             let mut d_hidden = vec![0.0; layer.hidden.len()];
             let mut d_weights = [vec![0.0; n_slots], vec![0.0; n_slots]];
-            let heads = if likelihood == Likelihood::Zinb { 2 } else { 1 };
+            let heads = if likelihood.has_dropout() { 2 } else { 1 };
             let d_logits = [&naive.d_scale, &naive.d_dropout];
             layer.for_each(&batch, |gene, cell, unit, slot| {
                 let at = cell * layer.wiring.n_hidden + unit;
@@ -664,7 +732,10 @@ fn the_last_layer_and_the_loss_together_match_the_slow_way() {
                 assert_all_close(got, want, 1e-5, 3e-6 * largest, what);
             };
             close(&found.hidden, &d_hidden, "d_hidden");
-            close(&found.log_theta, &naive.d_log_theta, "d_log_theta");
+            assert_eq!(found.log_theta.is_some(), likelihood.has_dispersion());
+            if let Some(d_log_theta) = &found.log_theta {
+                close(d_log_theta, &naive.d_log_theta, "d_log_theta");
+            }
             for (k, head) in [&found.scale, &found.dropout]
                 .into_iter()
                 .take(heads)
@@ -786,7 +857,25 @@ fn parts_that_do_not_fit_are_refused() {
             ..good
         },
         DecodeLossInput {
-            log_theta: &batch.log_theta[1..],
+            log_theta: Some(&batch.log_theta[1..]),
+            ..good
+        },
+        // What a distribution has must be there, what it does not have must not.
+        DecodeLossInput {
+            log_theta: None,
+            ..good
+        },
+        DecodeLossInput {
+            dropout: None,
+            ..good
+        },
+        DecodeLossInput {
+            likelihood: Likelihood::Nb,
+            ..good
+        },
+        DecodeLossInput {
+            likelihood: Likelihood::Poisson,
+            dropout: None,
             ..good
         },
         DecodeLossInput {
@@ -838,7 +927,9 @@ fn parts_that_do_not_fit_are_refused() {
 fn numbers_that_are_none_show_in_the_loss() {
     let mut batch = Batch::new(4, 6, false, 1);
     batch.scale[3] = f32::NAN;
-    assert!(batch.fused(Likelihood::Zinb, true).unwrap().loss.is_nan());
+    for likelihood in ALL {
+        assert!(batch.fused(likelihood, true).unwrap().loss.is_nan());
+    }
     let mut batch = Batch::new(4, 6, false, 1);
     batch.dropout[3] = f32::NAN;
     assert!(batch.fused(Likelihood::Zinb, true).unwrap().loss.is_nan());
@@ -893,14 +984,15 @@ fn operation_propagates_the_kernels_gradients() {
         segments: &batch.segments,
     };
     let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    for likelihood in [Likelihood::Zinb, Likelihood::Nb] {
+    for likelihood in ALL {
         let mut kernel = Workspace::default();
         let input = layer.input(&batch, likelihood);
         let expected = Cpu.decode_loss(&input, true, &mut kernel).unwrap() as f32;
         let parameters = LossTensors {
             scale: head(0),
-            dropout: (likelihood == Likelihood::Zinb).then(|| head(1)),
-            log_theta: &log_theta,
+            likelihood,
+            dropout: likelihood.has_dropout().then(|| head(1)),
+            log_theta: likelihood.has_dispersion().then_some(&log_theta),
         };
         let mut workspace = Workspace::default();
         let mut run = |hidden: &Tensor, target: Target, gradients: bool| {
@@ -939,7 +1031,32 @@ fn operation_propagates_the_kernels_gradients() {
 }
 
 #[test]
-fn names_are_those_of_the_settings() {
-    let json = serde_json::to_string(&[Likelihood::Zinb, Likelihood::Nb]).unwrap();
-    assert_eq!(json, r#"["zinb","nb"]"#);
+fn a_model_s_settings_name_its_likelihood_as_the_analyst_does() {
+    for (name, likelihood, has_dropout, has_dispersion) in [
+        ("zinb", Likelihood::Zinb, true, true),
+        ("nb", Likelihood::Nb, false, true),
+        ("poisson", Likelihood::Poisson, false, false),
+    ] {
+        let settings: Settings =
+            serde_json::from_str(&format!(r#"{{"likelihood":"{name}"}}"#)).unwrap();
+        assert_eq!(settings.likelihood, likelihood);
+        let written = serde_json::to_value(&settings).unwrap();
+        assert_eq!(written["likelihood"], name);
+        // And the name stands for what it says: the model has the parameters of that distribution, no others.
+        let design = Design::single(1);
+        let start = Start::flat(5, &design);
+        let model = Vae::new(&settings, &design, &start, &Device::Cpu).unwrap();
+        let names: Vec<String> = model.parameters().into_iter().map(|p| p.0).collect();
+        let has = |part: &str| names.iter().any(|name| name.starts_with(part));
+        assert!(has("decoder.scale"));
+        assert_eq!(has("decoder.dropout"), has_dropout, "{name}");
+        assert_eq!(has("decoder.log_theta"), has_dispersion, "{name}");
+    }
+    for unknown in ["ZINB", "Nb", "negative binomial", ""] {
+        let json = format!(r#"{{"likelihood":"{unknown}"}}"#);
+        assert!(
+            serde_json::from_str::<Settings>(&json).is_err(),
+            "{unknown}"
+        );
+    }
 }

@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Segment, Wiring, Workspace};
+use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Likelihood, Segment, Wiring, Workspace};
 use scvae::layers::{wire, ConnectionMask};
 use scvae::sampling::MiniBatch;
 
@@ -76,12 +76,13 @@ fn kernels(c: &mut Criterion) {
     };
     let log_library = vec![7.0; N_CELLS];
     let input = DecodeLossInput {
+        likelihood: Likelihood::Zinb,
         hidden: &s.hidden,
         segments: &s.segments,
         wiring: &s.wiring,
         scale: head,
         dropout: Some(head),
-        log_theta: &s.per_gene,
+        log_theta: Some(&s.per_gene),
         log_library: &log_library,
         counts: &m.counts,
     };

@@ -109,12 +109,10 @@ fn output(what: &str) -> Result<Output> {
 #[extendr]
 pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
     let saved = convert::model(&model).map_err(to_r)?;
-    let log_theta = saved
-        .model
-        .decoder
-        .log_theta
-        .to_vec1::<f32>()
-        .map_err(|e| to_r(e.into()))?;
+    let log_theta = match &saved.model.decoder.log_theta {
+        Some(log_theta) => log_theta.to_vec1::<f32>().map_err(|e| to_r(e.into()))?,
+        None => Vec::new(),
+    };
     let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
     let batch_names: Robj = match saved.batch_names.as_slice() {
         [] => ().into(),

@@ -2,16 +2,19 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::{cut, gene_blocks};
+use super::instructions::Instructions;
 use super::product::project;
-use super::tiles::{Row, Tiling};
+use super::row::Row;
+use super::tiles::Tiling;
 use super::types::{Segment, Wiring};
 
 /// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units. `bias` has one value per gene, or is segments x genes.
 pub(super) fn forward(
+    instructions: impl Instructions,
     hidden: &[f32],
     segments: &[Segment],
     wiring: &Wiring,
@@ -26,7 +29,7 @@ pub(super) fn forward(
     let blocks = gene_blocks(wiring.n_genes());
     let parts = cut(&mut out, blocks.iter().map(|r| r.len() * n_cells));
     blocks.into_par_iter().zip(parts).for_each(|(genes, out)| {
-        Arch::new().dispatch(Block {
+        instructions.run(Block {
             hidden: &rows,
             tiling: &tiling,
             wiring,

@@ -9,6 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::{gene_blocks, of_slots};
+use super::instructions::Instructions;
 use super::special;
 use super::types::{GeneMajorCounts, Segment, Wiring};
 
@@ -47,6 +48,7 @@ pub fn log1p(counts: &GeneMajorCounts, depth: Option<&[f32]>, out: &mut [f32]) {
 ///
 /// `input` are the encoder's values in the order of `counts`; `segments` say whose mask a row uses.
 pub(super) fn forward(
+    instructions: impl Instructions,
     counts: &GeneMajorCounts,
     input: &[f32],
     segments: &[Segment],
@@ -60,7 +62,7 @@ pub(super) fn forward(
         .into_par_iter()
         .map(|genes| {
             let mut out = vec![ZERO; n_hidden.div_ceil(UNITS) * n_cells];
-            Arch::new().dispatch(Forward {
+            instructions.run(Forward {
                 counts,
                 input,
                 mask_of_row: &mask_of_row,
@@ -132,6 +134,7 @@ impl WithSimd for Forward<'_> {
 ///
 /// `input` are the encoder's values in the order of `counts`; `d_out` has one row of `n_hidden` values per cell.
 pub(super) fn backward(
+    instructions: impl Instructions,
     counts: &GeneMajorCounts,
     input: &[f32],
     segments: &[Segment],
@@ -147,7 +150,7 @@ pub(super) fn backward(
         }
     }
     of_slots(wiring, |genes, d_weights| {
-        Arch::new().dispatch(Backward {
+        instructions.run(Backward {
             counts,
             input,
             mask_of_row: &mask_of_row,

@@ -1,10 +1,13 @@
 //! The one interface of the hot passes. A device is supported when it implements these; the operations of the tensor
 //! library (`layers::sparse_encode`, `layers::sparse_decode`, `likelihood::decode_loss`) call nothing else.
 
+use pulp::Arch;
+
 use super::decode;
-use super::decode_loss::{decode_loss, DecodeLossInput, Workspace};
+use super::decode_loss::{decode_loss, Workspace};
 use super::encode;
 use super::input_shift;
+use super::loss_types::DecodeLossInput;
 use super::types::{GeneMajorCounts, Segment, Wiring};
 use crate::Result;
 
@@ -101,7 +104,7 @@ impl Kernels for Cpu {
         weights: &[f32],
         bias: &[f32],
     ) -> Vec<f32> {
-        encode::forward(counts, input, segments, wiring, weights, bias)
+        encode::forward(Arch::new(), counts, input, segments, wiring, weights, bias)
     }
 
     fn encode_backward(
@@ -112,7 +115,7 @@ impl Kernels for Cpu {
         wiring: &Wiring,
         d_out: &[f32],
     ) -> Vec<f32> {
-        encode::backward(counts, input, segments, wiring, d_out)
+        encode::backward(Arch::new(), counts, input, segments, wiring, d_out)
     }
 
     fn input_shift_forward(
@@ -143,7 +146,7 @@ impl Kernels for Cpu {
         weights: &[f32],
         bias: &[f32],
     ) -> Vec<f32> {
-        decode::forward(hidden, segments, wiring, weights, bias)
+        decode::forward(Arch::new(), hidden, segments, wiring, weights, bias)
     }
 
     fn decode_loss(
@@ -152,6 +155,6 @@ impl Kernels for Cpu {
         gradients: bool,
         workspace: &mut Workspace,
     ) -> Result<f64> {
-        decode_loss(input, gradients, workspace)
+        decode_loss(Arch::new(), input, gradients, workspace)
     }
 }

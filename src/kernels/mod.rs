@@ -2,24 +2,31 @@
 //! units, in vector instructions that are chosen at run time.
 
 mod blocks;
-pub mod closed_form;
 mod decode;
 mod decode_loss;
+mod distributions;
 mod encode;
-mod entries;
 mod input_shift;
+mod instructions;
 mod interface;
+mod log_probability;
 mod loss_passes;
+mod loss_types;
 pub mod math;
+mod positive_counts;
 mod product;
+mod row;
 mod softmax;
 pub mod special;
 mod tiles;
 mod types;
 mod zero_tile;
 
-pub use decode_loss::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients, Workspace};
+pub use decode_loss::Workspace;
+pub use distributions::{negative_binomial, poisson, zero_inflated, Likelihood};
 pub use encode::log1p;
 pub use interface::{Cpu, Kernels};
+pub use log_probability::{LogProbability, Parameters};
+pub use loss_types::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients};
 pub use softmax::softmax_over_genes;
 pub use types::{ConnectionList, GeneMajorCounts, Segment, Wiring};

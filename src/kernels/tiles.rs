@@ -4,21 +4,8 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::product::sum;
+use super::row::{sum, Row, TILE};
 use super::types::{Segment, Wiring};
-
-/// Cells of a tile: enough for the widest vectors, few enough that the hidden units of a tile stay in the first-level
-/// cache.
-pub(super) const TILE: usize = 128;
-
-/// One value for each cell of a tile, on a cache line's boundary.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Row(pub(super) [f32; TILE]);
-
-impl Row {
-    pub(super) const ZERO: Row = Row([0.0; TILE]);
-}
 
 /// Cells of a tile, side by side, that share a mask.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::kernels::{
-    softmax_over_genes, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Segment, Wiring,
-    Workspace,
+    softmax_over_genes, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Likelihood, Segment,
+    Wiring, Workspace,
 };
 use crate::values::CpuValues;
 use crate::{Error, Result};
@@ -21,12 +21,14 @@ pub struct HeadTensors<'a> {
 /// Parameters of the count distribution's last layer.
 #[derive(Debug, Clone, Copy)]
 pub struct LossTensors<'a> {
+    /// The counts' distribution.
+    pub likelihood: Likelihood,
     /// Gives the logits of `px_scale`.
     pub scale: HeadTensors<'a>,
-    /// Gives the logits of `px_dropout`; `None` for the negative binomial.
+    /// Gives the logits of `px_dropout`; `None` where the distribution has none.
     pub dropout: Option<HeadTensors<'a>>,
-    /// Log of `px_r`, one per gene.
-    pub log_theta: &'a Tensor,
+    /// Log of `px_r`, one per gene; `None` where the distribution has none.
+    pub log_theta: Option<&'a Tensor>,
 }
 
 /// Counts to score.
@@ -65,13 +67,15 @@ pub fn decode_loss(
     }
     let scale = HeadValues::of(parameters.scale)?;
     let dropout = parameters.dropout.map(HeadValues::of).transpose()?;
+    let log_theta = parameters.log_theta.map(CpuValues::of).transpose()?;
     let input = DecodeLossInput {
+        likelihood: parameters.likelihood,
         hidden: &CpuValues::of(hidden)?,
         segments: target.segments,
         wiring,
         scale: scale.head(),
         dropout: dropout.as_ref().map(HeadValues::head),
-        log_theta: &CpuValues::of(parameters.log_theta)?,
+        log_theta: log_theta.as_deref(),
         log_library: target.log_library,
         counts: target.counts,
     };

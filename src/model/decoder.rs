@@ -22,7 +22,7 @@ pub struct SparseHead {
 pub struct CountParameters {
     /// Logits of `px_scale`.
     pub scale: Tensor,
-    /// Logits of `px_dropout`; absent for the negative binomial.
+    /// Logits of `px_dropout`; absent where the distribution has none.
     pub dropout: Option<Tensor>,
 }
 
@@ -41,8 +41,10 @@ pub struct Decoder {
     pub offsets: Vec<Var>,
     /// The same for the zero inflation.
     pub dropout: Option<SparseHead>,
-    /// Log of `px_r`, one per gene.
-    pub log_theta: Var,
+    /// Log of `px_r`, one per gene, if the distribution has it.
+    pub log_theta: Option<Var>,
+    /// The counts' distribution.
+    pub likelihood: Likelihood,
 }
 
 impl Decoder {
@@ -84,10 +86,12 @@ impl Decoder {
         } else {
             Vec::new()
         };
-        let dropout = match s.likelihood {
-            Likelihood::Zinb => Some(head(dropout, Var::zeros(n_genes, DType::F32, device)?)?),
-            Likelihood::Nb => None,
+        let zeros = || Var::zeros(n_genes, DType::F32, device);
+        let dropout = match s.likelihood.has_dropout() {
+            true => Some(head(dropout, zeros()?)?),
+            false => None,
         };
+        let log_theta = s.likelihood.has_dispersion().then(zeros).transpose()?;
         Ok(Decoder {
             fc: Dense::new(
                 s.n_latent,
@@ -104,7 +108,8 @@ impl Decoder {
             )?,
             offsets,
             dropout,
-            log_theta: Var::zeros(n_genes, DType::F32, device)?,
+            log_theta,
+            likelihood: s.likelihood,
         })
     }
 
@@ -195,6 +200,7 @@ impl Decoder {
     /// [`Decoder::scale_bias`].
     pub fn loss_tensors<'a>(&'a self, scale_bias: &'a Tensor) -> LossTensors<'a> {
         LossTensors {
+            likelihood: self.likelihood,
             scale: HeadTensors {
                 weights: self.scale.weights.as_tensor(),
                 bias: scale_bias,
@@ -203,7 +209,7 @@ impl Decoder {
                 weights: head.weights.as_tensor(),
                 bias: head.bias.as_tensor(),
             }),
-            log_theta: self.log_theta.as_tensor(),
+            log_theta: self.log_theta.as_deref(),
         }
     }
 }

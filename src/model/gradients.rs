@@ -38,13 +38,14 @@ struct ScaleBias {
 
 impl ScaleBias {
     /// `d_bias` is segments x genes if the batches' biases differ; `batches` are then the segments' batches.
-    fn of(d_bias: &[f32], n_genes: usize, of_segments: Option<&(Vec<usize>, Design)>) -> Self {
+    fn of(d_bias: &[f32], of_segments: Option<&(Vec<usize>, Design)>) -> Self {
         let Some((batches, design)) = of_segments else {
             return ScaleBias {
                 shared: d_bias.to_vec(),
                 offsets: Vec::new(),
             };
         };
+        let n_genes = d_bias.len() / batches.len().max(1);
         let segments = || d_bias.chunks_exact(n_genes).zip(batches);
         let mut shared = vec![0.0; n_genes];
         for (of_segment, _) in segments() {
@@ -89,9 +90,8 @@ impl Loss {
         workspace: &'a Workspace,
     ) -> CandleResult<Gradients<'a>> {
         let last_layer = &workspace.gradients;
-        let n_genes = last_layer.log_theta.len();
         Ok(Gradients {
-            bias: ScaleBias::of(&last_layer.scale.bias, n_genes, self.of_segments.as_ref()),
+            bias: ScaleBias::of(&last_layer.scale.bias, self.of_segments.as_ref()),
             propagated: self.total(kl_weight)?.backward()?,
             last_layer,
         })
@@ -106,7 +106,10 @@ impl Gradients<'_> {
             SCALE_BIAS => &self.bias.shared,
             DROPOUT_WEIGHTS => &self.last_layer.dropout.weights,
             DROPOUT_BIAS => &self.last_layer.dropout.bias,
-            LOG_THETA => &self.last_layer.log_theta,
+            LOG_THETA => match &self.last_layer.log_theta {
+                Some(log_theta) => log_theta,
+                None => return Ok(None),
+            },
             _ if name.starts_with(SCALE_OFFSETS) => {
                 let mut named = self.bias.offsets.iter().enumerate();
                 match named.find(|(covariate, _)| name == offsets_name(*covariate)) {

@@ -288,7 +288,9 @@ impl Vae {
             list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
             list.parameter(DROPOUT_BIAS, &mut head.bias);
         }
-        list.parameter(LOG_THETA, &mut d.log_theta);
+        if let Some(log_theta) = &mut d.log_theta {
+            list.parameter(LOG_THETA, log_theta);
+        }
         list.statistic("anchors.profiles", &mut self.anchors.profiles);
         list.statistic("anchors.inputs", &mut self.anchors.inputs);
         list.statistic("anchors.latent", &mut self.anchors.latent);

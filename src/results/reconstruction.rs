@@ -113,5 +113,7 @@ fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
 }
 
 fn no_dropout() -> Error {
-    Error::Argument("px_dropout needs likelihood = \"zinb\"; this model's is \"nb\"".into())
+    Error::Argument(
+        "px_dropout needs likelihood = \"zinb\"; this model's has no extra zeros".into(),
+    )
 }
