@@ -20,6 +20,8 @@ mod softmax;
 pub mod special;
 mod tiles;
 mod types;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod vector_widths;
 mod zero_tile;
 
 pub use decode_loss::Workspace;
