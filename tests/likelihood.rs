@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use scvae::counts::{filter, CountMatrix};
 use scvae::kernels::{
     softmax_over_genes, special, Cpu, DecodeLossInput, GeneMajorCounts, Head, Kernels, Segment,
     Wiring, Workspace,
@@ -12,7 +13,8 @@ use scvae::likelihood::{
     self, negative_binomial, poisson, zero_inflated, HeadTensors, Likelihood, LossTensors,
     Parameters, Target,
 };
-use scvae::model::{Design, Settings, Start, Vae};
+use scvae::model::{Covariate, Design, SavedModel, Settings, Start, Vae};
+use scvae::training::{train, Silent};
 use scvae::Result;
 
 /// `|got - want| <= relative * |want| + absolute`.
@@ -1059,4 +1061,59 @@ fn a_model_s_settings_name_its_likelihood_as_the_analyst_does() {
             "{unknown}"
         );
     }
+}
+
+#[test]
+fn a_model_of_poisson_counts_learns_and_is_saved() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let (n_cells, n_genes) = (120, 30);
+    let (mut offsets, mut genes, mut values) = (vec![0], vec![], vec![]);
+    for cell in 0..n_cells {
+        for gene in 0..n_genes {
+            // Three types of cells, ten genes each.
+            let mean = if gene % 3 == cell % 3 { 4.0 } else { 0.3 };
+            let count: f64 = rng.sample(rand_distr::Poisson::new(mean).unwrap());
+            if count > 0.0 {
+                genes.push(gene as u32);
+                values.push(count as f32);
+            }
+        }
+        offsets.push(genes.len());
+    }
+    let matrix = CountMatrix::from_csr(offsets, genes, values, n_genes).unwrap();
+    let view = filter(&matrix, 0, 0).unwrap();
+    let batch: Vec<usize> = (0..view.n_cells()).map(|c| c / 3 % 2).collect();
+    let settings = Settings {
+        likelihood: Likelihood::Poisson,
+        n_hidden: 24,
+        n_latent: 3,
+        max_epochs: Some(30),
+        batch_size: 40,
+        lr: 1e-2,
+        ..Settings::default()
+    };
+    let design = Design::single(2);
+    let trained = train(&view, &batch, &design, &settings, &Silent).unwrap();
+    let losses: Vec<f64> = (trained.history.epochs.iter())
+        .map(|epoch| epoch.reconstruction_loss_train)
+        .collect();
+    assert!(losses[29] < 0.8 * losses[0], "{losses:?}");
+    assert!(trained.model.decoder.log_theta.is_none());
+    let gene_names = (0..view.n_genes()).map(|g| format!("gene{g}")).collect();
+    let batch_names = vec!["a".to_string(), "b".to_string()];
+    let saved = SavedModel {
+        gene_names,
+        covariates: vec![Covariate {
+            name: "batch".into(),
+            levels: batch_names.clone(),
+        }],
+        batch_names,
+        library: vec![1.0; 2],
+        model: trained.model,
+        history: trained.history,
+    };
+    let bytes = saved.to_bytes().unwrap();
+    let loaded = SavedModel::from_bytes(&bytes).unwrap();
+    assert_eq!(loaded.model.settings.likelihood, Likelihood::Poisson);
+    assert_eq!(loaded.to_bytes().unwrap(), bytes);
 }

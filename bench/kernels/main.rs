@@ -123,6 +123,54 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
+/// The same cells of ever more batches: a step's work must not grow with the batches that it does not hold, and hardly
+/// with those that it does.
+fn batches(c: &mut Criterion) {
+    let s = Step::new();
+    let view = filter(&s.matrix, 0, 0).unwrap_or_else(|e| panic!("{e}"));
+    let log_library = vec![7.0; N_CELLS];
+    for n_batches in [2, 20, 200] {
+        let mut rng = ChaCha8Rng::seed_from_u64(n_batches as u64);
+        let mut cells = vec![Vec::new(); n_batches];
+        (0..N_CELLS).for_each(|cell| cells[rng.random_range(0..n_batches)].push(cell));
+        let m = MiniBatch::gather(&view, &cells, None);
+        let present: Vec<usize> = m.segments.iter().map(|segment| segment.batch).collect();
+        let of_segments: Vec<f32> = s.per_gene.repeat(present.len());
+        let head = Head {
+            weights: &s.weights,
+            bias: &s.per_gene,
+            bias_by_segment: false,
+        };
+        let input = DecodeLossInput {
+            likelihood: Likelihood::Zinb,
+            hidden: &s.hidden,
+            segments: &m.segments,
+            wiring: &s.wiring,
+            scale: Head {
+                bias: &of_segments,
+                bias_by_segment: true,
+                ..head
+            },
+            dropout: Some(head),
+            log_theta: Some(&s.per_gene),
+            log_library: &log_library,
+            counts: &m.counts,
+        };
+        let mut workspace = Workspace::default();
+        let of = format!("{} of {n_batches} batches", present.len());
+        c.bench_function(&format!("decode and loss, with gradients, {of}"), |b| {
+            b.iter(|| Cpu.decode_loss(black_box(&input), true, &mut workspace));
+        });
+        c.bench_function(&format!("input shift, forwards and backwards, {of}"), |b| {
+            b.iter(|| {
+                let (offsets, wiring) = (black_box(&of_segments), &s.wiring);
+                let out = Cpu.input_shift_forward(offsets, &present, wiring, &s.weights);
+                Cpu.input_shift_backward(offsets, &present, wiring, &out)
+            });
+        });
+    }
+}
+
 /// What the machine can do at most: copying, and multiply-adds that stay in registers.
 fn limits(c: &mut Criterion) {
     let from = vec![1u8; COPIED];
@@ -162,6 +210,6 @@ impl WithSimd for MultiplyAdds {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = limits, kernels
+    targets = limits, kernels, batches
 }
 criterion_main!(benches);
