@@ -565,7 +565,7 @@ fn real_counts_are_embedded() {
     let Some(path) = common::test_data("pbmc_kang_ctrl") else {
         return;
     };
-    let file = scvae::counts::CountsFile::read(path, None).unwrap();
+    let file = scvae::counts::CountsFile::read(path, None, &|| false).unwrap();
     let s = Settings {
         max_epochs: Some(3),
         threads: 2,

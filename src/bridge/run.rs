@@ -136,7 +136,7 @@ extern "C" fn check_interrupt(_: *mut std::ffi::c_void) {
 }
 
 /// Whether the user pressed Ctrl-C since the last look. Only for R's thread.
-fn interrupted() -> bool {
+pub fn interrupted() -> bool {
     // SAFETY: R's API, called on R's thread with a function that takes no data.
     unsafe { R_ToplevelExec(check_interrupt, std::ptr::null_mut()) == 0 }
 }

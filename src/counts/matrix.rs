@@ -1,6 +1,6 @@
 //! A cells x genes count matrix, compressed by cell.
 
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Raw counts, compressed by cell (CSR over cells; R's `dgCMatrix` of genes x cells is the same memory layout).
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl<'a> CountMatrix<'a> {
                 values,
             },
         };
-        m.check()?;
+        m.check(&|| false)?;
         Ok(m)
     }
 
@@ -101,6 +101,17 @@ impl<'a> CountMatrix<'a> {
     /// # Errors
     /// As [`CountMatrix::from_dgc`].
     pub fn from_csr(
+        offsets: Vec<usize>,
+        genes: Vec<u32>,
+        values: Vec<f32>,
+        n_genes: usize,
+    ) -> Result<CountMatrix<'static>> {
+        CountMatrix::from_csr_unless(&|| false, offsets, genes, values, n_genes)
+    }
+
+    /// As [`CountMatrix::from_csr`], but [`Error::Interrupted`] when asked to stop.
+    pub(super) fn from_csr_unless(
+        should_stop: Stop,
         offsets: Vec<usize>,
         genes: Vec<u32>,
         values: Vec<f32>,
@@ -115,17 +126,18 @@ impl<'a> CountMatrix<'a> {
                 values,
             },
         };
-        m.check()?;
+        m.check(should_stop)?;
         Ok(m)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, should_stop: Stop) -> Result<()> {
         match &self.store {
             Store::Borrowed {
                 offsets,
                 genes,
                 values,
             } => check_parts(
+                should_stop,
                 self.n_genes,
                 offsets.iter().map(|&o| o as i64),
                 genes.iter().map(|&g| i64::from(g)),
@@ -136,6 +148,7 @@ impl<'a> CountMatrix<'a> {
                 genes,
                 values,
             } => check_parts(
+                should_stop,
                 self.n_genes,
                 offsets.iter().map(|&o| o as i64),
                 genes.iter().map(|&g| i64::from(g)),
@@ -171,6 +184,7 @@ pub(super) fn checked(cell: usize, gene: usize, value: f64) -> Result<f32> {
 }
 
 fn check_parts(
+    should_stop: Stop,
     n_genes: usize,
     offsets: impl ExactSizeIterator<Item = i64>,
     genes: impl ExactSizeIterator<Item = i64>,
@@ -196,6 +210,9 @@ fn check_parts(
     }
     let mut entries = genes.zip(values);
     for (cell, w) in offsets.windows(2).enumerate() {
+        if cell % 1024 == 0 && should_stop() {
+            return Err(Error::Interrupted);
+        }
         let mut previous = -1;
         for (gene, value) in entries.by_ref().take((w[1] - w[0]) as usize) {
             if gene < 0 || gene >= n_genes as i64 {

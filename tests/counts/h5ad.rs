@@ -1,10 +1,11 @@
 //! `.h5ad`: every encoding gives the same matrix; X, raw and layers; names.
 
 use proptest::prelude::*;
-use scvae::counts::{CountsFile, FileFormat};
+use scvae::counts::FileFormat;
 use scvae::Error;
 
 use super::plain::{plain, plain_with_entry, Plain, BAD_VALUES};
+use super::unstopped;
 use super::write::{self, Encoding, Number, Storage, Text, Written};
 
 const ENCODINGS: [Encoding; 4] = [
@@ -49,7 +50,7 @@ proptest! {
     fn every_encoding_reads_the_same(p in plain(), storage in storage()) {
         for encoding in ENCODINGS {
             let written = write::h5ad(&p, encoding, storage).closed();
-            let file = CountsFile::read(&written.path, None).unwrap();
+            let file = unstopped::read(&written.path, None).unwrap();
             prop_assert_eq!(&Plain::of(&file.matrix), &p, "{:?}", encoding);
             prop_assert_eq!(file.cell_names, p.cell_names());
             prop_assert_eq!(&file.gene_names, &p.gene_names());
@@ -68,7 +69,7 @@ proptest! {
         let storage = Storage { values: Number::F64, chunk: Some(chunk), ..Storage::default() };
         for encoding in ENCODINGS {
             let written = write::h5ad(&p, encoding, storage).closed();
-            match CountsFile::read(&written.path, None) {
+            match unstopped::read(&written.path, None) {
                 Err(Error::Counts(text)) => {
                     let place = format!("gene {} in cell {} is", gene + 1, cell + 1);
                     prop_assert!(text.contains(&place) && text.contains(what), "{}", text);
@@ -104,7 +105,7 @@ fn a_matrix_larger_than_a_block_is_read_whole() {
                 continue;
             }
             let written = write::h5ad(&p, encoding, storage).closed();
-            let file = CountsFile::read(&written.path, None).unwrap();
+            let file = unstopped::read(&written.path, None).unwrap();
             assert!(Plain::of(&file.matrix) == p, "{encoding:?}, {chunk:?}");
         }
     }
@@ -128,7 +129,7 @@ fn raw_and_layers_are_read_by_name() {
         write::matrix(&layers, name, &times(&x, factor), csr, Storage::default());
     }
     let written = written.closed();
-    let read = |layer| CountsFile::read(&written.path, layer).unwrap();
+    let read = |layer| unstopped::read(&written.path, layer).unwrap();
 
     let file = read(None);
     assert_eq!(Plain::of(&file.matrix), x);
@@ -141,7 +142,7 @@ fn raw_and_layers_are_read_by_name() {
     assert_eq!(file.gene_names, ["r1", "r2", "r3", "r4"]);
 
     for name in ["nonsense", "", "counts/data", "../X"] {
-        match CountsFile::read(&written.path, Some(name)) {
+        match unstopped::read(&written.path, Some(name)) {
             Err(Error::File(text)) => {
                 assert!(text.contains("'X', 'raw', 'counts', 'spliced'"), "{text}")
             }
@@ -157,7 +158,7 @@ fn values_that_are_no_counts_point_to_where_counts_are() {
     let csr = Encoding::Csr { reversed: false };
     write::matrix(&layers, "counts", &small(), csr, Storage::default());
     let written = written.closed();
-    let Err(Error::Counts(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(
@@ -177,18 +178,18 @@ fn a_file_without_x_says_what_it_has() {
     let layers = root.create_group("layers").unwrap();
     write::matrix(&layers, "counts", &p, Encoding::Csc, Storage::default());
     let written = written.closed();
-    let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(
         text.contains("has no X; choose `layer` from 'counts'"),
         "{text}"
     );
-    let Err(Error::File(text)) = CountsFile::read(&written.path, Some("raw")) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, Some("raw")) else {
         panic!("should be refused");
     };
     assert!(text.contains("has no raw counts"), "{text}");
-    let file = CountsFile::read(&written.path, Some("counts")).unwrap();
+    let file = unstopped::read(&written.path, Some("counts")).unwrap();
     assert_eq!(Plain::of(&file.matrix), p);
 }
 
@@ -203,10 +204,10 @@ fn layouts_of_old_anndata_are_read() {
     write::h5sparse(root, "raw.X", &times(&p, 2.0));
     write::frame(root, "raw.var", &p.gene_names());
     let written = written.closed();
-    let file = CountsFile::read(&written.path, None).unwrap();
+    let file = unstopped::read(&written.path, None).unwrap();
     assert_eq!(Plain::of(&file.matrix), p);
     assert_eq!(file.available, ["X", "raw"]);
-    let file = CountsFile::read(&written.path, Some("raw")).unwrap();
+    let file = unstopped::read(&written.path, Some("raw")).unwrap();
     assert_eq!(Plain::of(&file.matrix), times(&p, 2.0));
 }
 
@@ -231,7 +232,7 @@ fn names_in_every_kind_of_text() {
         write::frame(root, "var", &p.gene_names());
         write::matrix(root, "X", &p, Encoding::Dense, Storage::default());
         let written = written.closed();
-        let file = CountsFile::read(&written.path, None).unwrap();
+        let file = unstopped::read(&written.path, None).unwrap();
         assert_eq!(file.cell_names, names, "{text:?}");
     }
 }

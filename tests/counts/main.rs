@@ -10,4 +10,5 @@ mod obs;
 mod plain;
 mod real;
 mod tenx;
+mod unstopped;
 mod write;

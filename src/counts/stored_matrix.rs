@@ -1,9 +1,11 @@
 //! The encodings of a stored matrix (compressed by cell, compressed by gene, dense), all read into one compressed by
 //! cell, block by block: beside the result only a block is in memory.
 
-use super::hdf::{blocks, Hdf, Kind};
+use std::ops::Range;
+
+use super::hdf::{blocks, Hdf, Kind, Length};
 use super::matrix::checked;
-use super::CountMatrix;
+use super::{hdf_text, CountMatrix};
 use crate::Result;
 
 /// Reads the matrix that anndata stored at `place`, which must have `n_cells` rows and `n_genes` columns.
@@ -17,19 +19,18 @@ pub(super) fn read(
         return dense(hdf, place, n_cells, n_genes);
     }
     // Before anndata 0.7 the attributes were h5sparse's.
-    let attribute = |new, old| {
-        let value = hdf
-            .attribute(place, new)
-            .or_else(|| hdf.attribute(place, old))?;
-        value.into_iter().next()
+    let shape = match hdf.whole_attribute(place, "shape")? {
+        None => hdf.whole_attribute(place, "h5sparse_shape")?,
+        shape => shape,
     };
-    let shape = hdf
-        .whole_attribute(place, "shape")
-        .or_else(|| hdf.whole_attribute(place, "h5sparse_shape"));
     if let Some(shape) = shape {
         check_shape(hdf, place, &shape, n_cells, n_genes)?;
     }
-    match attribute("encoding-type", "h5sparse_format").as_deref() {
+    let encoding = match hdf_text::attribute(hdf, place, "encoding-type")? {
+        None => hdf_text::attribute(hdf, place, "h5sparse_format")?,
+        encoding => encoding,
+    };
+    match encoding.as_ref().and_then(|e| e.first()).map(String::as_str) {
         Some("csr_matrix" | "csr") => by_cell(hdf, place, n_cells, n_genes),
         Some("csc_matrix" | "csc") => by_gene(hdf, place, n_cells, n_genes),
         other => Err(hdf.error(format_args!(
@@ -76,8 +77,8 @@ pub(super) fn by_cell(
         Ok(())
     })?;
     let offsets = stored.offsets;
-    sort_cells(&offsets, &mut genes, &mut values);
-    CountMatrix::from_csr(offsets, genes, values, n_genes)
+    sort_cells(hdf, &offsets, &mut genes, &mut values)?;
+    CountMatrix::from_csr_unless(hdf.should_stop(), offsets, genes, values, n_genes)
 }
 
 /// A matrix compressed by gene (`indices` are cells): read twice, first to count each cell's entries, then to put them
@@ -108,7 +109,7 @@ fn by_gene(hdf: &Hdf, place: &str, n_cells: usize, n_genes: usize) -> Result<Cou
         next[cell] += 1;
         Ok(())
     })?;
-    CountMatrix::from_csr(offsets, genes, values, n_genes)
+    CountMatrix::from_csr_unless(hdf.should_stop(), offsets, genes, values, n_genes)
 }
 
 fn dense(hdf: &Hdf, place: &str, n_cells: usize, n_genes: usize) -> Result<CountMatrix<'static>> {
@@ -116,12 +117,15 @@ fn dense(hdf: &Hdf, place: &str, n_cells: usize, n_genes: usize) -> Result<Count
     check_shape(hdf, place, &data.shape(), n_cells, n_genes)?;
     let mut offsets = hdf.room(n_cells + 1)?;
     offsets.push(0);
-    let (mut genes, mut values) = (Vec::new(), Vec::new());
+    let (mut genes, mut values): (Vec<u32>, Vec<f32>) = (Vec::new(), Vec::new());
     if n_genes == 0 {
         offsets.resize(n_cells + 1, 0);
     } else {
         for rows in blocks(&data, n_cells, n_genes) {
-            let block = hdf.rows(&data, rows.clone())?;
+            let block = hdf.rows(&data, place, rows.clone(), n_genes)?;
+            let n_entries = block.iter().filter(|&&value| value != 0.0).count();
+            hdf.more_room(&mut genes, n_entries)?;
+            hdf.more_room(&mut values, n_entries)?;
             for (cell, row) in rows.zip(block.chunks_exact(n_genes)) {
                 for (gene, &value) in row.iter().enumerate() {
                     if value != 0.0 {
@@ -133,12 +137,12 @@ fn dense(hdf: &Hdf, place: &str, n_cells: usize, n_genes: usize) -> Result<Count
             }
         }
     }
-    CountMatrix::from_csr(offsets, genes, values, n_genes)
+    CountMatrix::from_csr_unless(hdf.should_stop(), offsets, genes, values, n_genes)
 }
 
 /// A compressed matrix in a file, its offsets read and checked.
 struct Stored<'a> {
-    hdf: &'a Hdf,
+    hdf: &'a Hdf<'a>,
     place: &'a str,
     offsets: Vec<usize>,
     n_entries: usize,
@@ -149,23 +153,25 @@ struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     /// `n_major`: what `indptr` runs over; `n_minor`: what `indices` point to.
-    fn open(hdf: &'a Hdf, place: &'a str, n_major: usize, n_minor: usize) -> Result<Self> {
+    fn open(hdf: &'a Hdf<'a>, place: &'a str, n_major: usize, n_minor: usize) -> Result<Self> {
         let damaged = |what: String| Err(hdf.error(format_args!("is damaged: {place} {what}")));
-        let offsets: Vec<i64> = hdf.all_numbers(&format!("{place}/indptr"))?;
-        let indices = hdf.dataset(&format!("{place}/indices"))?;
-        let data = hdf.dataset(&format!("{place}/data"))?;
-        let n_entries = data.size();
+        let indptr = format!("{place}/indptr");
+        let n_offsets = hdf.length(&*hdf.dataset(&indptr)?, &indptr)?;
+        if n_offsets != n_major + 1 {
+            return damaged(format!(
+                "has {n_offsets} offsets where {} are needed",
+                n_major + 1
+            ));
+        }
+        let offsets: Vec<i64> = hdf.all_numbers(&indptr, Length::Exactly(n_offsets))?;
+        let (indices_at, data_at) = (format!("{place}/indices"), format!("{place}/data"));
+        let indices = hdf.dataset(&indices_at)?;
+        let data = hdf.dataset(&data_at)?;
+        let n_entries = hdf.length(&data, &data_at)?;
         if indices.shape() != [n_entries] || data.ndim() != 1 {
             return damaged(format!(
                 "has {} indices for {n_entries} values",
-                indices.size()
-            ));
-        }
-        if offsets.len() != n_major + 1 {
-            return damaged(format!(
-                "has {} offsets where {} are needed",
-                offsets.len(),
-                n_major + 1
+                hdf.length(&indices, &indices_at)?
             ));
         }
         if offsets.first() != Some(&0) || offsets.last() != Some(&(n_entries as i64)) {
@@ -174,6 +180,8 @@ impl<'a> Stored<'a> {
         if offsets.windows(2).any(|w| w[0] > w[1]) {
             return damaged("has offsets that decrease".into());
         }
+        hdf.check_storage(&indices, &indices_at, n_entries)?;
+        hdf.check_storage(&data, &data_at, n_entries)?;
         Ok(Stored {
             hdf,
             place,
@@ -188,7 +196,7 @@ impl<'a> Stored<'a> {
     /// Calls `visit(entry, index)` for all entries in the order stored.
     fn for_each_index(&self, mut visit: impl FnMut(usize, usize) -> Result<()>) -> Result<()> {
         for range in blocks(&self.indices, self.n_entries, 1) {
-            let indices: Vec<i64> = self.hdf.numbers(&self.indices, range.clone())?;
+            let indices: Vec<i64> = self.part(&self.indices, "indices", range.clone())?;
             for (entry, index) in range.zip(indices) {
                 visit(entry, self.in_range(index)?)?;
             }
@@ -199,13 +207,23 @@ impl<'a> Stored<'a> {
     /// Calls `visit(entry, index, value)` for all entries in the order stored.
     fn for_each(&self, mut visit: impl FnMut(usize, usize, f64) -> Result<()>) -> Result<()> {
         for range in blocks(&self.data, self.n_entries, 1) {
-            let indices: Vec<i64> = self.hdf.numbers(&self.indices, range.clone())?;
-            let values: Vec<f64> = self.hdf.numbers(&self.data, range.clone())?;
+            let indices: Vec<i64> = self.part(&self.indices, "indices", range.clone())?;
+            let values: Vec<f64> = self.part(&self.data, "data", range.clone())?;
             for (entry, (index, value)) in range.zip(indices.into_iter().zip(values)) {
                 visit(entry, self.in_range(index)?, value)?;
             }
         }
         Ok(())
+    }
+
+    fn part<T: hdf5::H5Type>(
+        &self,
+        dataset: &hdf5::Dataset,
+        name: &str,
+        range: Range<usize>,
+    ) -> Result<Vec<T>> {
+        let place = format!("{}/{name}", self.place);
+        self.hdf.part(dataset, &place, range)
     }
 
     fn in_range(&self, index: i64) -> Result<usize> {
@@ -220,9 +238,12 @@ impl<'a> Stored<'a> {
 }
 
 /// Puts each cell's entries in the order of their genes.
-fn sort_cells(offsets: &[usize], genes: &mut [u32], values: &mut [f32]) {
+fn sort_cells(hdf: &Hdf, offsets: &[usize], genes: &mut [u32], values: &mut [f32]) -> Result<()> {
     let mut pairs: Vec<(u32, f32)> = Vec::new();
-    for w in offsets.windows(2) {
+    for (cell, w) in offsets.windows(2).enumerate() {
+        if cell % 1024 == 0 {
+            hdf.pause()?;
+        }
         let (genes, values) = (&mut genes[w[0]..w[1]], &mut values[w[0]..w[1]]);
         if genes.is_sorted() {
             continue;
@@ -235,4 +256,5 @@ fn sort_cells(offsets: &[usize], genes: &mut [u32], values: &mut [f32]) {
             values[i] = value;
         }
     }
+    Ok(())
 }
