@@ -1,7 +1,10 @@
 //! `.h5ad`: every encoding gives the same matrix; X, raw and layers; names.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use hdf5::types::FixedAscii;
 use proptest::prelude::*;
-use scvae::counts::FileFormat;
+use scvae::counts::{CountsFile, FileFormat};
 use scvae::Error;
 
 use super::plain::{plain, plain_with_entry, Plain, BAD_VALUES};
@@ -234,5 +237,80 @@ fn names_in_every_kind_of_text() {
         let written = written.closed();
         let file = unstopped::read(&written.path, None).unwrap();
         assert_eq!(file.cell_names, names, "{text:?}");
+    }
+}
+
+/// Text of a fixed length, as HDF5 stores it, whatever its bytes are.
+fn with_names<const N: usize>(names: &[[u8; N]]) -> Written {
+    let p = small();
+    let written = Written::new("names.h5ad");
+    let root = written.root();
+    let obs = root.create_group("obs").unwrap();
+    let texts: Vec<FixedAscii<N>> = names
+        .iter()
+        // SAFETY: only written; reading makes no claim on what the bytes are.
+        .map(|n| unsafe { FixedAscii::from_ascii_unchecked(n) })
+        .collect();
+    let builder = obs.new_dataset_builder().with_data(&texts);
+    builder.create("_index").unwrap();
+    write::frame(root, "var", &p.gene_names());
+    write::matrix(root, "X", &p, Encoding::Dense, Storage::default());
+    written
+}
+
+#[test]
+fn names_that_are_not_utf8_are_refused() {
+    let written = with_names(&[*b"M\xfcller", *b"M\0\xff\xff\xff\xff"]).closed();
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    let what = "holds text in obs/_index that is not UTF-8, such as 'M\u{fffd}ller'";
+    assert!(text.contains(what), "{text}");
+    // What follows the end of a text is not text.
+    let written = with_names(&[*b"a\0\xff", *b"b\0\xff"]).closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.cell_names, ["a", "b"]);
+}
+
+#[test]
+fn long_names_are_read_whole_or_refused() {
+    let mut names = [[b'x'; 60_000], [b'y'; 60_000]];
+    names[1][59_999] = b'z';
+    let written = with_names(&names).closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.cell_names[1].as_bytes(), names[1]);
+    let written = with_names(&[[b'x'; 70_000], [b'y'; 70_000]]).closed();
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    assert!(
+        text.contains("obs/_index as text of 70000 bytes each"),
+        "{text}"
+    );
+}
+
+#[test]
+fn reading_stops_when_asked_to() {
+    let encodings = [
+        Encoding::Csr { reversed: false },
+        Encoding::Csc,
+        Encoding::Dense,
+    ];
+    for encoding in encodings {
+        let written = write::h5ad(&small(), encoding, Storage::default()).closed();
+        let asked = AtomicUsize::new(0);
+        let after = |n: usize| {
+            asked.store(0, Relaxed);
+            CountsFile::read(&written.path, None, &|| asked.fetch_add(1, Relaxed) >= n)
+        };
+        assert!(after(usize::MAX).is_ok());
+        let times = asked.load(Relaxed);
+        assert!(times >= 4, "{encoding:?} asks {times} times");
+        for n in 0..times {
+            assert!(
+                matches!(after(n), Err(Error::Interrupted)),
+                "{encoding:?}, {n}"
+            );
+        }
     }
 }

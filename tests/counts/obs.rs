@@ -11,7 +11,7 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
 }
 
 /// The small file with every kind of column.
-fn file() -> Written {
+pub fn file() -> Written {
     let written = write::h5ad(&small(), Encoding::Dense, Storage::default());
     let obs = written.root().group("obs").unwrap();
     let group = |name| obs.create_group(name).unwrap();

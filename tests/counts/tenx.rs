@@ -29,7 +29,7 @@ fn body(parent: &Group, name: &str, plain: &Plain) -> Group {
     group
 }
 
-fn version_3(plain: &Plain, names: &[&str], types: Option<&[&str]>) -> Written {
+pub fn version_3(plain: &Plain, names: &[&str], types: Option<&[&str]>) -> Written {
     let written = Written::new("filtered_feature_bc_matrix.h5");
     let group = body(written.root(), "matrix", plain);
     let features = group.create_group("features").unwrap();
