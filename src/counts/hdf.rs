@@ -326,7 +326,7 @@ impl<'a> Hdf<'a> {
                 dataset.ndim()
             )));
         }
-        Ok(vec![0..n])
+        Ok(std::iter::once(0..n).collect())
     }
 
     /// Some rows of a two-dimensional dataset of numbers, row after row.
