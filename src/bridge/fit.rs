@@ -1,11 +1,12 @@
 //! Training and scoring.
 
 use extendr_api::prelude::*;
+use ndarray::Array2;
 
 use super::convert::{self, to_r, Counts};
 use super::run::{off_thread, FitMonitor};
-use crate::counts::filter;
-use crate::model::{SavedModel, Settings};
+use crate::counts::{filter, CountMatrix, CountsView};
+use crate::model::{SavedModel, Settings, Vae};
 use crate::results::{embed, median_library, remember, repeat_fits, Embedding, Repeats};
 use crate::training::{check_batch_sizes, train};
 use crate::Result;
@@ -13,7 +14,9 @@ use crate::Result;
 struct Fit {
     saved: SavedModel,
     bytes: Vec<u8>,
+    /// Of all cells of the matrix, also those that the filter kept from the training.
     embedding: Embedding,
+    /// The cells that passed the filter.
     cells: Vec<usize>,
     genes: Vec<usize>,
 }
@@ -56,10 +59,10 @@ fn fit(
     let gene_names = convert::names(gene_names);
     let batches = convert::batches(batch)?;
     Counts::from_r(counts)?.with(|matrix| {
-        let codes = batches.codes(matrix.n_cells())?;
+        let all_codes = batches.codes(matrix.n_cells())?;
         off_thread(settings.threads, progress, |reporter| {
             let view = filter(matrix, settings.min_cells, settings.min_genes)?;
-            let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
+            let codes: Vec<usize> = view.cells().iter().map(|&c| all_codes[c]).collect();
             check_batch_sizes(&codes, &batches.names)?;
             let monitor = FitMonitor {
                 reporter,
@@ -69,6 +72,7 @@ fn fit(
             let mut trained = train(&view, &codes, &batches.design, &settings, &monitor)?;
             let embedding = embed(&trained.model, &view, &codes)?;
             remember(&mut trained.model, &view, &codes, &embedding)?;
+            let embedding = embed_others(&trained.model, matrix, &view, &all_codes, embedding)?;
             let genes = view.genes();
             let saved = SavedModel {
                 model: trained.model,
@@ -89,6 +93,45 @@ fn fit(
                 saved,
             })
         })
+    })
+}
+
+/// Adds the cells that the filter kept from the training to the embedding of the others, by the same encoder. What is
+/// known of the trained cells is taken over as it is: the last bits depend on which cells are computed together.
+fn embed_others(
+    model: &Vae,
+    matrix: &CountMatrix,
+    trained: &CountsView,
+    codes: &[usize],
+    embedding: Embedding,
+) -> Result<Embedding> {
+    let mut is_trained = vec![false; matrix.n_cells()];
+    for &cell in trained.cells() {
+        is_trained[cell] = true;
+    }
+    let others: Vec<usize> = (0..matrix.n_cells()).filter(|&c| !is_trained[c]).collect();
+    if others.is_empty() {
+        return Ok(embedding);
+    }
+    let mut positions = vec![None; matrix.n_genes()];
+    for (position, gene) in trained.genes().into_iter().enumerate() {
+        positions[gene] = Some(position as u32);
+    }
+    let view = CountsView::new(matrix, others, &positions, trained.n_genes())?;
+    let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
+    let added = embed(model, &view, &codes)?;
+    let together = |of_trained: &Array2<f64>, of_others: &Array2<f64>| {
+        let mut all = Array2::zeros((matrix.n_cells(), of_trained.ncols()));
+        for (cells, rows) in [(trained.cells(), of_trained), (view.cells(), of_others)] {
+            for (&cell, row) in cells.iter().zip(rows.rows()) {
+                all.row_mut(cell).assign(&row);
+            }
+        }
+        all
+    };
+    Ok(Embedding {
+        mean: together(&embedding.mean, &added.mean),
+        sd: together(&embedding.sd, &added.sd),
     })
 }
 
