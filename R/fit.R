@@ -6,8 +6,9 @@
 #' it: counts of 15,000 to 30,000 genes are the normal case.
 #'
 #' The counts are filtered first: genes found in fewer than `min_cells` cells are dropped, then
-#' cells with fewer than `min_genes` found genes. Dropped cells keep their row in the embedding,
-#' with NA in it, and a warning says how many there are; dropped genes have the score NA.
+#' cells with fewer than `min_genes` found genes. The model is not trained on the dropped cells, and
+#' a warning says how many there are; it embeds them like all others, unless `filtered_cells` says
+#' otherwise, and `trained_cells` tells them apart. Dropped genes have the score NA.
 #'
 #' The same counts give the same result, bit for bit, as a matrix, in a Seurat or
 #' SingleCellExperiment object and in a file, as long as genes and cells have the same order and
@@ -67,6 +68,9 @@
 #' @param connections How the sparse connections change, see [connectionControl()].
 #' @param training Details of the training, see [trainingControl()].
 #' @param batches How batches are told from cells, see [batchControl()].
+#' @param filtered_cells What becomes of cells with fewer than `min_genes` found genes, which the
+#'   model is not trained on: `"embed"`, they are embedded all the same, so that whatever comes
+#'   after finds a place for every cell; `"NA"`, their rows of the embedding are NA.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores within
 #'   the limits set by the environment variable `OMP_THREAD_LIMIT`.
@@ -75,6 +79,8 @@
 #' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
 #' @return An object of class `SCVAE`, a list with
 #'   * `latent`, `latent_sd`: mean and standard deviation of the embedding, cells x `n_latent`;
+#'   * `trained_cells`: for each cell, whether it passed the filter and took part in the training
+#'     (as one that was learned from or as one of validation);
 #'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches)
 #'     and `scscore` (these numbers scaled to \[0, 1\]; see [scScore()] for the score over many
 #'     fits);
@@ -120,20 +126,28 @@ fitSCVAE <- function(x,
                      connections = connectionControl(),
                      training = trainingControl(),
                      batches = batchControl(),
+                     filtered_cells = c("embed", "NA"),
                      seed = NULL,
                      threads = NULL,
                      device = c("auto", "cpu", "cuda"),
                      verbose = TRUE) {
   call <- rlang::current_env()
   settings <- check_settings(mget(setting_names()), call)
+  filtered_cells <- check_filtered_cells(filtered_cells, call)
   counts <- as_counts(x, ..., call = call)
-  model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
+  model <- fit_counts(
+    counts, batch, settings, filtered_cells, check_seed(seed, call = call), verbose, call
+  )
   model$call <- short_call(match.call(), "fitSCVAE")
   model
 }
 
+check_filtered_cells <- function(filtered_cells, call) {
+  check_choice(filtered_cells, c("embed", "NA"), "filtered_cells", call)
+}
+
 # The fit itself, for counts and settings that are checked.
-fit_counts <- function(counts, batch, settings, seed, verbose, call) {
+fit_counts <- function(counts, batch, settings, filtered_cells, seed, verbose, call) {
   check_flag(verbose, "verbose", call)
   batch <- resolve_batch(batch, counts, call)
   check_batch_size(batch, call = call)
@@ -156,7 +170,11 @@ fit_counts <- function(counts, batch, settings, seed, verbose, call) {
   progress$done()
   seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
   model <- new_scvae(fit, counts, batch, settings, seconds)
-  warn_after_fit(model, fit, batch, call)
+  if (filtered_cells == "NA") {
+    model$latent[!model$trained_cells, ] <- NA_real_
+    model$latent_sd[!model$trained_cells, ] <- NA_real_
+  }
+  warn_after_fit(model, filtered_cells, batch, call)
   if (verbose) {
     cli::cli_inform(c(
       v = "{fit$epochs} epoch{?s} in {duration_text(seconds)}, final loss \\
@@ -210,22 +228,30 @@ rust_batch <- function(batch) {
   as.list(batch[c("codes", "names", "covariates", "levels")])
 }
 
-warn_after_fit <- function(model, fit, batch, call) {
-  dropped <- nrow(model$latent) - length(fit$cells)
+warn_after_fit <- function(model, filtered_cells, batch, call) {
+  n_cells <- nrow(model$latent)
+  dropped <- sum(!model$trained_cells)
   if (dropped > 0) {
+    min_genes <- model$settings$min_genes
     warn_scvae(
       c(
-        "{dropped} of {nrow(model$latent)} cells {?has/have} fewer than {.arg min_genes} = \\
-         {model$settings$min_genes} genes and {?is/are} left out.",
-        i = "{cli::qty(dropped)}{?Its/Their} embedding is NA."
+        "{dropped} of {n_cells} cells {cli::qty(dropped)}{?has/have} fewer than \\
+         {.arg min_genes} = {min_genes} genes, and the model was not trained on \\
+         {cli::qty(dropped)}{?it/them}.",
+        i = if (filtered_cells == "NA") {
+          "{cli::qty(dropped)}{?Its/Their} embedding is NA."
+        } else {
+          "{cli::qty(dropped)}{?It is/They are} embedded all the same; \\
+           {.code filtered_cells = \"NA\"} would leave {?it/them} out."
+        }
       ),
       "filtered"
     )
     if (!is.null(batch)) {
-      check_batch_size(batch, kept = fit$cells, call = call)
+      check_batch_size(batch, kept = model$trained_cells, call = call)
     }
   }
-  warn_interrupted(fit$stopped, fit$epochs)
+  warn_interrupted(model$stopped, model$epochs)
 }
 
 warn_interrupted <- function(stopped, epochs) {
@@ -248,8 +274,9 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   structure(
     list(
       model = fit$model,
-      latent = spread_rows(fit$latent, fit$cells, counts$cell_names),
-      latent_sd = spread_rows(fit$latent_sd, fit$cells, counts$cell_names),
+      latent = embedding_rows(fit$latent, counts$cell_names),
+      latent_sd = embedding_rows(fit$latent_sd, counts$cell_names),
+      trained_cells = seq_len(counts$n_cells) %in% fit$cells,
       genes = gene_table(counts$gene_names, fit$genes, connections),
       connections = connections,
       history = history_table(fit$history),
@@ -270,14 +297,12 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   )
 }
 
-# Rows of the kept cells, NA for the others.
-spread_rows <- function(values, kept, cell_names) {
-  out <- matrix(
-    NA_real_, length(cell_names), ncol(values),
-    dimnames = list(cell_names, latent_names(ncol(values)))
-  )
-  out[kept, ] <- values
-  out
+# Which cells took part in the training: all of a mapped model's, which filters none.
+trained_cells <- function(model) model$trained_cells %||% !is.na(model$latent[, 1])
+
+embedding_rows <- function(values, cell_names) {
+  dimnames(values) <- list(cell_names, latent_names(ncol(values)))
+  values
 }
 
 latent_names <- function(n) paste0("SCVAE_", seq_len(n))

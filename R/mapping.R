@@ -194,6 +194,8 @@ check_reference_labels <- function(labels, model, call) {
   if (names_all_cells(names(labels), model$cell_names)) {
     labels <- labels[model$cell_names]
   }
+  # Cells that the filter dropped do not vote.
+  labels[!trained_cells(model)] <- NA
   if (all(is.na(labels) | is.na(model$latent[, 1]))) {
     abort_scvae(
       c(

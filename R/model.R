@@ -16,8 +16,9 @@ format.SCVAE <- function(x, ...) {
   cells <- if (is.null(x$latent)) {
     "not in the file"
   } else {
-    kept <- sum(!is.na(x$latent[, 1]))
-    paste0(number(kept), kept_note(nrow(x$latent), kept, number))
+    trained <- trained_cells(x)
+    n_all <- number(length(trained))
+    if (all(trained)) n_all else sprintf("%s of %s trained", number(sum(trained)), n_all)
   }
   stopped <- switch(x$stopped,
     early_stopping = " (stopped early)",
@@ -107,7 +108,7 @@ print.summary.SCVAE <- function(x, ...) {
 #'
 #' @param object A model from [fitSCVAE()] or [loadSCVAE()].
 #' @param newdata Counts, in any form that [fitSCVAE()] takes. If it is missing, `type = "latent"`
-#'   and `"sd"` give the embedding of the cells that the model was trained with.
+#'   and `"sd"` give the embedding of the cells that the model was fitted to.
 #' @param type What to compute:
 #'   * `"latent"`, `"sd"`: mean and standard deviation of the embedding, cells x dimensions;
 #'   * `"px_rate"`: the expected count without zero inflation, `library * px_scale`, genes x cells;

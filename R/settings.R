@@ -116,7 +116,9 @@ batchControl <- function(masks = c("shared", "separate"), offsets = TRUE,
 
 # The arguments of fitSCVAE() that are settings.
 setting_names <- function() {
-  setdiff(names(formals(fitSCVAE)), c("x", "batch", "...", "seed", "verbose"))
+  setdiff(
+    names(formals(fitSCVAE)), c("x", "batch", "...", "filtered_cells", "seed", "verbose")
+  )
 }
 
 # The settings from named arguments of any of the package's functions; the rest has the defaults
