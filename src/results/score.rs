@@ -9,7 +9,7 @@ use crate::model::Design;
 use crate::model::{Settings, Stopped};
 use crate::sampling::{Purpose, Streams};
 use crate::training::{train, Monitor};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Connections of each gene after each of several fits.
 pub struct Repeats {
@@ -45,7 +45,10 @@ pub fn repeat_fits<M: Monitor>(
             seed: streams.stream(Purpose::Repeats, repeat as u32).random(),
             ..settings.clone()
         };
-        let trained = train(view, batch, design, &settings, &monitor(repeat))?;
+        let trained = match train(view, batch, design, &settings, &monitor(repeat)) {
+            Err(Error::Interrupted) if repeat > 0 => break,
+            trained => trained?,
+        };
         if trained.history.stopped == Stopped::Interrupted {
             break;
         }

@@ -31,7 +31,8 @@ pub struct Trained {
 /// Trains a model on the cells of a view; `batch` is each cell's batch, from 0.
 ///
 /// # Errors
-/// [`Error::Argument`] for settings out of range, [`Error::Numerical`] when the loss is no longer a number.
+/// [`Error::Argument`] for settings out of range, [`Error::Numerical`] when the loss is no longer a number,
+/// [`Error::Interrupted`] when asked to stop before the first epoch is over.
 pub fn train(
     view: &CountsView,
     batch: &[usize],
@@ -198,6 +199,9 @@ impl<'a> Trainer<'a> {
         for epoch in 1..=max_epochs {
             let kl_weight = s.kl_weight * ((epoch - 1) as f64 / warmup.max(1) as f64).min(1.0);
             let Some(sums) = self.epoch(&mut sampler, kl_weight)? else {
+                if epoch == 1 {
+                    return Err(Error::Interrupted);
+                }
                 history.stopped = Stopped::Interrupted;
                 break;
             };
