@@ -1,6 +1,7 @@
 //! Several batches: what sets them apart, how cells are drawn, covariates, and batches that come later.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -12,9 +13,11 @@ use scvae::layers::{sparse_centre, wire, ConnectionMask};
 use scvae::model::{Anchors, BatchMasks, BatchMeans, Design, Settings, Start, Vae};
 use scvae::results::{embed, map_batches, reconstruct, remember, Output, Reconstruction};
 use scvae::sampling::{Sampler, Sampling, Streams};
-use scvae::training::{align, train, Silent};
+use scvae::training::{align, train, Monitor, Silent};
+use scvae::{Error, Stop};
 
 const N_GENES: usize = 200;
+const NEVER: Stop = &|| false;
 
 /// Cells with a type and a batch. Types differ in blocks of genes; in batch `b`, genes with `gene % 7 == b` are
 /// `exp(effect)` times as high.
@@ -86,7 +89,7 @@ fn rates(
         library: Some(1.0),
         output: Output::Rate,
     };
-    reconstruct(model, view, &how).unwrap()
+    reconstruct(model, view, &how, NEVER).unwrap()
 }
 
 /// How far the differences of two batches are from the truth: root mean square over genes.
@@ -337,6 +340,52 @@ fn subset<'a>(
     (view, kinds, cells.iter().map(|&c| s.batch[c]).collect())
 }
 
+/// Counts how often it is asked, and stops from one look on.
+struct StopAtLook {
+    looks: AtomicUsize,
+    last: usize,
+}
+
+impl StopAtLook {
+    fn at(last: usize) -> Self {
+        StopAtLook {
+            looks: AtomicUsize::new(0),
+            last,
+        }
+    }
+}
+
+impl Monitor for StopAtLook {
+    fn should_stop(&self) -> bool {
+        self.looks.fetch_add(1, Ordering::Relaxed) >= self.last
+    }
+}
+
+#[test]
+fn mapping_stops_whenever_asked() {
+    let s = simulate(&[&[60, 60], &[60, 60], &[150, 150]], 7);
+    let (view, _, batch) = subset(&s, |b| b < 2);
+    let short = Settings {
+        max_epochs: Some(1),
+        ..settings()
+    };
+    let mut model = train(&view, &batch, &Design::single(2), &short, &Silent)
+        .unwrap()
+        .model;
+    let embedding = embed(&model, &view, &batch, NEVER).unwrap();
+    remember(&mut model, &view, &batch, &embedding).unwrap();
+    let (query, _, _) = subset(&s, |b| b == 2);
+    let new = vec![0; query.n_cells()];
+    let map = |monitor: &StopAtLook| map_batches(&model, &query, &new, 1, &short, monitor);
+    let whole = StopAtLook::at(usize::MAX);
+    map(&whole).unwrap();
+    let looks = whole.looks.into_inner();
+    for last in [0, 1, 2, 3, looks / 2, looks - 1] {
+        let stopped = map(&StopAtLook::at(last));
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{last}");
+    }
+}
+
 #[test]
 fn a_new_batch_finds_its_place_and_moves_nothing() {
     // The new batch lacks kind 1.
@@ -350,7 +399,7 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
         let mut trained = train(&view, &batch, &design, &settings(), &Silent)
             .unwrap()
             .model;
-        let before = embed(&trained, &view, &batch).unwrap();
+        let before = embed(&trained, &view, &batch, NEVER).unwrap();
         let (query, query_kind, _) = subset(&s, |b| b == 2);
         let new = vec![0; query.n_cells()];
         let short = Settings {
@@ -367,11 +416,11 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
             .model;
         assert_eq!(mapped.n_batches(), design.n_batches() + 1);
         let before = before.mean;
-        assert_eq!(before, embed(&mapped, &view, &batch).unwrap().mean);
+        assert_eq!(before, embed(&mapped, &view, &batch, NEVER).unwrap().mean);
         unchanged(&trained, &mapped);
 
         let codes = vec![design.n_batches(); query.n_cells()];
-        let after = embed(&mapped, &query, &codes).unwrap().mean;
+        let after = embed(&mapped, &query, &codes, NEVER).unwrap().mean;
         let mut right = 0;
         for (cell, &expected) in query_kind.iter().enumerate() {
             let distance = |other: usize| -> f64 {

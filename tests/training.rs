@@ -17,11 +17,12 @@ use scvae::model::{
 use scvae::results::{embed, reconstruct, repeat_fits, Output, Reconstruction};
 use scvae::sampling::{MiniBatch, Sampling};
 use scvae::training::{check_batch_sizes, train, with_threads, Monitor, Silent, Trained};
-use scvae::Error;
+use scvae::{Error, Stop};
 
 mod common;
 
 const N_TYPES: usize = 3;
+const NEVER: Stop = &|| false;
 
 /// Cells of three types that differ in a third of the genes, in two batches that differ in every fifth gene.
 fn simulated(n_cells: usize, n_genes: usize, seed: u64) -> (CountMatrix<'static>, Vec<usize>) {
@@ -90,6 +91,7 @@ fn save(trained: Trained, n_genes: usize) -> SavedModel {
         gene_names: (0..n_genes).map(|g| format!("gene{g}")).collect(),
         covariates: vec![covariate; levels.min(1)],
         batch_names,
+        batch_columns: vec!["donor".into(); levels.min(1)],
         library: vec![1.0; trained.model.n_batches()],
         model: trained.model,
         history: trained.history,
@@ -186,7 +188,7 @@ fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
             ..settings()
         };
         let trained = fit(&view, &batch, &s);
-        let embedding = embed(&trained.model, &view, &batch).unwrap();
+        let embedding = embed(&trained.model, &view, &batch, NEVER).unwrap();
         let saved = save(trained, view.n_genes());
         (saved.to_bytes().unwrap(), embedding.mean)
     };
@@ -220,7 +222,7 @@ fn training_lowers_the_loss_and_separates_types() {
         last.connections_changed, 0,
         "the last weights are trained on the last connections"
     );
-    let z = embed(&trained.model, &view, &batch).unwrap().mean;
+    let z = embed(&trained.model, &view, &batch, NEVER).unwrap().mean;
     let nearest_is_same_type = (0..view.n_cells())
         .filter(|&i| {
             let distance = |j: usize| (&z.row(i) - &z.row(j)).mapv(|d| d * d).sum();
@@ -269,7 +271,7 @@ fn saved_models_come_back_as_they_were() {
                 ..settings()
             };
             let trained = fit(&view, &batch, &s);
-            let before = embed(&trained.model, &view, &batch).unwrap();
+            let before = embed(&trained.model, &view, &batch, NEVER).unwrap();
             let saved = save(trained, view.n_genes());
             let bytes = saved.to_bytes().unwrap();
             let back = SavedModel::from_bytes(&bytes).unwrap();
@@ -281,7 +283,8 @@ fn saved_models_come_back_as_they_were() {
             history.epochs.iter_mut().for_each(|r| r.seconds = None);
             assert_eq!(back.history, history);
             assert_eq!(back.gene_names, saved.gene_names);
-            let after = embed(&back.model, &view, &batch).unwrap();
+            assert_eq!(back.batch_columns, saved.batch_columns);
+            let after = embed(&back.model, &view, &batch, NEVER).unwrap();
             assert_eq!(before.mean, after.mean);
             assert_eq!(before.sd, after.sd);
         }
@@ -318,6 +321,8 @@ fn damaged_and_foreign_models_are_refused() {
     other[digit] = b'9';
     let message = SavedModel::from_bytes(&other).unwrap_err().to_string();
     assert!(message.contains("format 9"), "{message}");
+    let writer = format!("by scVAE {}", SavedModel::version());
+    assert!(message.contains(&writer), "{message}");
 }
 
 /// Stops after a number of mini-batches.
@@ -333,18 +338,86 @@ impl Monitor for StopAfter {
     }
 }
 
+/// Stops when a number of epochs are over.
+struct StopAfterEpochs {
+    left: AtomicUsize,
+}
+
+impl Monitor for StopAfterEpochs {
+    fn should_stop(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
+    fn epoch_done(&self, _: &EpochRecord, _: usize) {
+        self.left.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn without_a_whole_epoch_there_is_nothing_to_return() {
+    let (matrix, batch) = simulated(600, 60, 7);
+    let view = filter(&matrix, 3, 1).unwrap();
+    // More than one mini-batch an epoch, so that the last stop is within the first epoch.
+    let s = Settings {
+        batch_size: 100,
+        ..settings()
+    };
+    for steps in [0, 1, 4] {
+        let monitor = |_| StopAfter {
+            left: AtomicUsize::new(steps),
+        };
+        let design = Design::single(2);
+        let trained = train(&view, &batch, &design, &s, &monitor(0));
+        assert!(matches!(trained, Err(Error::Interrupted)), "{steps} steps");
+        let repeats = repeat_fits(&view, &batch, &design, &s, 2, monitor);
+        assert!(matches!(repeats, Err(Error::Interrupted)), "{steps} steps");
+    }
+}
+
+#[test]
+fn embedding_and_reconstruction_stop_when_asked() {
+    let (matrix, batch) = simulated(300, 60, 7);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let s = Settings {
+        max_epochs: Some(1),
+        ..settings()
+    };
+    let model = fit(&view, &batch, &s).model;
+    let how = Reconstruction {
+        genes: &[0, 1],
+        batch: &batch,
+        style: &[],
+        library: None,
+        output: Output::Scale,
+    };
+    // Asked in the middle, too: the cells are more than one chunk.
+    for looks in [0, 1] {
+        let monitor = || StopAfter {
+            left: AtomicUsize::new(looks),
+        };
+        let (first, second) = (monitor(), monitor());
+        let embedded = embed(&model, &view, &batch, &|| first.should_stop());
+        assert!(matches!(embedded, Err(Error::Interrupted)), "{looks} looks");
+        let reconstructed = reconstruct(&model, &view, &how, &|| second.should_stop());
+        assert!(
+            matches!(reconstructed, Err(Error::Interrupted)),
+            "{looks} looks"
+        );
+    }
+}
+
 #[test]
 fn an_interrupted_training_leaves_a_usable_model() {
     let (matrix, batch) = simulated(100, 100, 7);
     let view = filter(&matrix, 3, 1).unwrap();
-    for steps in [0, 1, 9] {
-        let monitor = StopAfter {
-            left: AtomicUsize::new(steps),
+    for epochs in [1, 3] {
+        let monitor = StopAfterEpochs {
+            left: AtomicUsize::new(epochs),
         };
         let trained = train(&view, &batch, &Design::single(2), &settings(), &monitor).unwrap();
         assert_eq!(trained.history.stopped, Stopped::Interrupted);
-        assert!(trained.history.epochs.len() < 4);
-        let embedding = embed(&trained.model, &view, &batch).unwrap();
+        assert_eq!(trained.history.epochs.len(), epochs);
+        let embedding = embed(&trained.model, &view, &batch, NEVER).unwrap();
         assert!(embedding.mean.iter().all(|z| z.is_finite()));
         let bytes = save(trained, view.n_genes()).to_bytes().unwrap();
         assert!(SavedModel::from_bytes(&bytes).is_ok());
@@ -379,8 +452,8 @@ fn early_stopping_returns_the_best_epoch_s_model() {
     };
     let at_best = fit(&view, &batch, &again);
     assert_eq!(
-        embed(&trained.model, &view, &batch).unwrap().mean,
-        embed(&at_best.model, &view, &batch).unwrap().mean,
+        embed(&trained.model, &view, &batch, NEVER).unwrap().mean,
+        embed(&at_best.model, &view, &batch, NEVER).unwrap().mean,
         "stopping early and training no longer are the same"
     );
 }
@@ -405,7 +478,7 @@ fn reconstruction_and_style_transfer() {
             library,
             output,
         };
-        reconstruct(&trained.model, &view, &how).unwrap()
+        reconstruct(&trained.model, &view, &how, NEVER).unwrap()
     };
     let scale = run(&all, &[], None, Output::Scale);
     let rate = run(&all, &[], None, Output::Rate);
@@ -452,12 +525,14 @@ fn cells_that_come_in_any_order_keep_their_rows() {
         ..settings()
     };
     let trained = fit(&view, &batch, &s);
-    let all = embed(&trained.model, &view, &batch).unwrap().mean;
+    let all = embed(&trained.model, &view, &batch, NEVER).unwrap().mean;
     let order: Vec<usize> = (0..300).rev().collect();
     let positions: Vec<Option<u32>> = (0..50).map(Some).collect();
     let reversed = CountsView::new(&matrix, order.clone(), &positions, 50).unwrap();
     let codes: Vec<usize> = order.iter().map(|&c| batch[c]).collect();
-    let back = embed(&trained.model, &reversed, &codes).unwrap().mean;
+    let back = embed(&trained.model, &reversed, &codes, NEVER)
+        .unwrap()
+        .mean;
     for (row, &cell) in order.iter().enumerate() {
         for k in 0..4 {
             assert!((back[[row, k]] - all[[cell, k]]).abs() < 1e-5);
@@ -606,7 +681,7 @@ proptest! {
             };
             let batch = vec![0; view.n_cells()];
             let trained = train(&view, &batch, &Design::single(1), &s, &Silent).unwrap();
-            let embedding = embed(&trained.model, &view, &batch).unwrap();
+            let embedding = embed(&trained.model, &view, &batch, NEVER).unwrap();
             prop_assert!(embedding.mean.iter().all(|z| z.is_finite()));
         }
     }

@@ -88,6 +88,8 @@ pub fn batch_codes(batch: &Robj, n_cells: usize) -> Result<Vec<usize>> {
 pub struct Batches {
     codes: Robj,
     pub names: Vec<String>,
+    /// Columns of the cells' annotation that they came from, if from such.
+    pub columns: Vec<String>,
     pub covariates: Vec<Covariate>,
     pub design: Design,
 }
@@ -99,8 +101,9 @@ impl Batches {
     }
 }
 
-/// From a list of the cells' `codes`, the batches' `names`, the `covariates` (a named list of their levels' names) and
-/// `levels`, each batch's level of every covariate, from 0, covariate after covariate. An empty list: no batches.
+/// From a list of the cells' `codes`, the batches' `names`, the `columns` that they came from, the `covariates` (a named
+/// list of their levels' names) and `levels`, each batch's level of every covariate, from 0, covariate after covariate.
+/// An empty list: no batches.
 pub fn batches(list: &List) -> Result<Batches> {
     let entry = |name: &str| list.dollar(name).unwrap_or_else(|_| ().into());
     let covariates: Vec<Covariate> = match entry("covariates").as_list() {
@@ -132,6 +135,7 @@ pub fn batches(list: &List) -> Result<Batches> {
     Ok(Batches {
         codes: entry("codes"),
         names: names(&entry("names")),
+        columns: names(&entry("columns")),
         covariates,
         design,
     })
@@ -237,12 +241,51 @@ fn scalar(name: &str, value: &Robj) -> Result<serde_json::Value> {
     }
 }
 
-/// A model from its saved bytes.
-pub fn model(bytes: &Robj) -> Result<SavedModel> {
-    let bytes = bytes
+/// A model as R holds it.
+pub enum Model {
+    /// Read from its bytes for this call.
+    Read(Box<SavedModel>),
+    /// What `rs_load_model` returned.
+    Loaded(ExternalPtr<SavedModel>),
+}
+
+impl std::ops::Deref for Model {
+    type Target = SavedModel;
+
+    fn deref(&self) -> &SavedModel {
+        match self {
+            Model::Read(saved) => saved,
+            Model::Loaded(saved) => saved,
+        }
+    }
+}
+
+/// A model that `rs_load_model` returned, or one from its saved bytes.
+pub fn model(value: &Robj) -> Result<Model> {
+    if let Ok(loaded) = ExternalPtr::<SavedModel>::try_from(value) {
+        return Ok(Model::Loaded(loaded));
+    }
+    let bytes = value
         .as_raw_slice()
         .ok_or_else(|| Error::Model("the model must be a raw vector".into()))?;
-    SavedModel::from_bytes(bytes)
+    Ok(Model::Read(Box::new(SavedModel::from_bytes(bytes)?)))
+}
+
+/// The names of the batches, `NULL` without batches.
+pub fn batch_names(saved: &SavedModel) -> Robj {
+    names_or_null(&saved.batch_names)
+}
+
+/// The columns that the batches came from, `NULL` if from none.
+pub fn batch_columns(saved: &SavedModel) -> Robj {
+    names_or_null(&saved.batch_columns)
+}
+
+fn names_or_null(names: &[String]) -> Robj {
+    match names {
+        [] => ().into(),
+        names => names.into(),
+    }
 }
 
 pub fn matrix(values: &ndarray::Array2<f64>) -> Robj {

@@ -1,6 +1,6 @@
 //! Long work on a thread of its own, while R's thread shows progress and listens for Ctrl-C.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -24,8 +24,19 @@ pub struct Progress {
 
 /// The working thread's end: reports epochs, learns of interrupts.
 pub struct Reporter {
-    stop: AtomicBool,
+    interrupts: AtomicUsize,
     events: Mutex<Sender<Progress>>,
+}
+
+impl Reporter {
+    /// How often Ctrl-C was pressed since the work began.
+    pub fn interrupts(&self) -> usize {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+
+    fn count_interrupt(&self) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What a fit sees of the reporter.
@@ -37,7 +48,7 @@ pub struct FitMonitor<'a> {
 
 impl Monitor for FitMonitor<'_> {
     fn should_stop(&self) -> bool {
-        self.reporter.stop.load(Ordering::Relaxed)
+        self.reporter.interrupts() > 0
     }
 
     fn epoch_done(&self, record: &EpochRecord, max_epochs: usize) {
@@ -54,16 +65,36 @@ impl Monitor for FitMonitor<'_> {
     }
 }
 
-/// Runs `work` in a pool of `threads` threads, off R's thread. `progress` is an R function or `NULL`. After Ctrl-C the
-/// work is asked to stop and its result is waited for.
-pub fn off_thread<T: Send>(
+/// Runs `work`, of which a part is worth nothing, in a pool of `threads` threads, off R's thread. It is asked to stop
+/// after Ctrl-C.
+///
+/// # Errors
+/// What `work` returns; [`Error::Interrupted`] after Ctrl-C, also when the work was done by then: R has been told
+/// that the interrupt was taken, and it must not be lost.
+pub fn all_or_nothing<T: Send>(
     threads: usize,
     progress: &Robj,
     work: impl FnOnce(&Reporter) -> Result<T> + Send,
 ) -> Result<T> {
+    match off_thread(threads, progress, work)? {
+        (_, true) => Err(Error::Interrupted),
+        (result, false) => Ok(result),
+    }
+}
+
+/// Runs `work` in a pool of `threads` threads, off R's thread. `progress` is an R function or `NULL`. After Ctrl-C the
+/// work is asked to stop and its result is waited for. Returns it, and whether there was a Ctrl-C.
+///
+/// # Errors
+/// What `work` returns.
+pub fn off_thread<T: Send>(
+    threads: usize,
+    progress: &Robj,
+    work: impl FnOnce(&Reporter) -> Result<T> + Send,
+) -> Result<(T, bool)> {
     let (sender, events) = channel();
     let reporter = Reporter {
-        stop: AtomicBool::new(false),
+        interrupts: AtomicUsize::new(0),
         events: Mutex::new(sender),
     };
     let (done, finished) = channel::<()>();
@@ -77,17 +108,17 @@ pub fn off_thread<T: Send>(
             let over = finished.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected);
             if let Some(latest) = events.try_iter().last() {
                 if !show(progress, &latest) {
-                    reporter.stop.store(true, Ordering::Relaxed);
+                    reporter.count_interrupt();
                 }
             }
             if over {
                 break;
             }
             if interrupted() {
-                reporter.stop.store(true, Ordering::Relaxed);
+                reporter.count_interrupt();
             }
         }
-        worker.join().unwrap_or_else(|panic| {
+        let result = worker.join().unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<String>()
                 .cloned()
@@ -96,7 +127,8 @@ pub fn off_thread<T: Send>(
             Err(Error::Tensor(candle_core::Error::Msg(format!(
                 "panic: {message}"
             ))))
-        })
+        });
+        result.map(|result| (result, reporter.interrupts() > 0))
     })
 }
 
@@ -121,15 +153,16 @@ fn show(progress: &Robj, p: &Progress) -> bool {
     function.call(pairlist!(info)).is_ok()
 }
 
-extern "C" {
+// They jump out of C when the user interrupts: "C-unwind" allows that.
+extern "C-unwind" {
     fn R_CheckUserInterrupt();
     fn R_ToplevelExec(
-        fun: extern "C" fn(*mut std::ffi::c_void),
+        fun: extern "C-unwind" fn(*mut std::ffi::c_void),
         data: *mut std::ffi::c_void,
     ) -> i32;
 }
 
-extern "C" fn check_interrupt(_: *mut std::ffi::c_void) {
+extern "C-unwind" fn check_interrupt(_: *mut std::ffi::c_void) {
     // SAFETY: called through R_ToplevelExec on R's thread, which catches the jump an interrupt makes; no Rust frame
     // with a destructor lies between.
     unsafe { R_CheckUserInterrupt() }

@@ -3,11 +3,35 @@
 use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
-use super::run::off_thread;
+use super::run::all_or_nothing;
 use crate::likelihood::{negative_binomial, zero_inflated};
-use crate::model::SavedModel;
+use crate::model::{SavedModel, Settings};
 use crate::results::{embed, reconstruct, Output, Reconstruction};
 use crate::{Error, Result};
+
+/// Reads a model once for several calls: the functions that take a model's bytes take this, too.
+/// @noRd
+#[extendr]
+pub fn rs_load_model(model: Robj) -> extendr_api::Result<Robj> {
+    match convert::model(&model).map_err(to_r)? {
+        convert::Model::Loaded(loaded) => Ok(loaded.into()),
+        convert::Model::Read(saved) => Ok(ExternalPtr::new(*saved).into()),
+    }
+}
+
+/// What a model needs to know of new counts: its genes and batches.
+/// @noRd
+#[extendr]
+pub fn rs_model_names(model: Robj) -> extendr_api::Result<List> {
+    let saved = convert::model(&model).map_err(to_r)?;
+    Ok(list!(
+        gene_names = &saved.gene_names,
+        batch_names = convert::batch_names(&saved),
+        batch_columns = convert::batch_columns(&saved),
+        covariates = convert::covariates(&saved),
+        library = &saved.library
+    ))
+}
 
 /// Embeds cells of known batches.
 /// @noRd
@@ -20,14 +44,14 @@ pub fn rs_embed(
     threads: i32,
 ) -> extendr_api::Result<List> {
     let embedded = || -> Result<_> {
-        let saved = convert::model(&model)?;
+        let saved = &*convert::model(&model)?;
         let positions = convert::integers(&gene_position, "gene_position")?;
         Counts::from_r(&counts)?.with(|matrix| {
             let codes = convert::batch_codes(&batch, matrix.n_cells())?;
             let all = (0..matrix.n_cells()).collect();
             let view = convert::aligned(matrix, positions, all, saved.gene_names.len())?;
-            off_thread(threads.max(1) as usize, &().into(), |_| {
-                embed(&saved.model, &view, &codes)
+            all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
+                embed(&saved.model, &view, &codes, &|| reporter.interrupts() > 0)
             })
         })
     };
@@ -55,7 +79,7 @@ pub fn rs_reconstruct(
     threads: i32,
 ) -> extendr_api::Result<Robj> {
     let reconstructed = || -> Result<_> {
-        let saved = convert::model(&model)?;
+        let saved = &*convert::model(&model)?;
         let positions = convert::integers(&gene_position, "gene_position")?;
         let genes = convert::from_one(
             convert::integers(&genes, "genes")?,
@@ -85,8 +109,8 @@ pub fn rs_reconstruct(
                 library,
                 output,
             };
-            off_thread(threads.max(1) as usize, &().into(), |_| {
-                reconstruct(&saved.model, &view, &how)
+            all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
+                reconstruct(&saved.model, &view, &how, &|| reporter.interrupts() > 0)
             })
         })
     };
@@ -116,17 +140,14 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         .to_vec1::<f32>()
         .map_err(|e| to_r(e.into()))?;
     let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
-    let batch_names: Robj = match saved.batch_names.as_slice() {
-        [] => ().into(),
-        names => names.into(),
-    };
     Ok(list!(
         version = SavedModel::version(),
         gene_names = &saved.gene_names,
-        batch_names = batch_names,
+        batch_names = convert::batch_names(&saved),
+        batch_columns = convert::batch_columns(&saved),
         covariates = convert::covariates(&saved),
         library = &saved.library,
-        settings = settings_list(&saved)?,
+        settings = settings_list(&saved.model.settings)?,
         n_parameters = saved.model.n_parameters() as f64,
         px_r = px_r,
         connections = convert::connections(&saved),
@@ -137,9 +158,15 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
     ))
 }
 
-fn settings_list(saved: &SavedModel) -> extendr_api::Result<List> {
-    let value = serde_json::to_value(&saved.model.settings)
-        .map_err(|e| to_r(Error::Model(e.to_string())))?;
+/// The settings that a fit has when none is given.
+/// @noRd
+#[extendr]
+pub fn rs_default_settings() -> extendr_api::Result<List> {
+    settings_list(&Settings::default())
+}
+
+fn settings_list(settings: &Settings) -> extendr_api::Result<List> {
+    let value = serde_json::to_value(settings).map_err(|e| to_r(Error::Model(e.to_string())))?;
     let fields = value.as_object().cloned().unwrap_or_default();
     let pairs = fields.iter().map(|(name, value)| {
         let value: Robj = match value {
@@ -151,13 +178,6 @@ fn settings_list(saved: &SavedModel) -> extendr_api::Result<List> {
         (name.as_str(), value)
     });
     Ok(List::from_pairs(pairs))
-}
-
-/// Fails when bytes are not a usable model.
-/// @noRd
-#[extendr]
-pub fn rs_check_model(model: Robj) -> extendr_api::Result<()> {
-    convert::model(&model).map(|_| ()).map_err(to_r)
 }
 
 /// Log-probability of counts under the model's distribution; arguments of one length.
@@ -186,6 +206,8 @@ extendr_module! {
     fn rs_log_probability;
     fn rs_embed;
     fn rs_reconstruct;
+    fn rs_load_model;
+    fn rs_model_names;
     fn rs_model_info;
-    fn rs_check_model;
+    fn rs_default_settings;
 }

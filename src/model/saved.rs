@@ -29,6 +29,8 @@ pub struct SavedModel {
     pub gene_names: Vec<String>,
     /// Batches, in the model's order; empty when it was trained without.
     pub batch_names: Vec<String>,
+    /// Columns of the cells' annotation that the batches came from; empty when from none.
+    pub batch_columns: Vec<String>,
     /// Names of the covariates and of their levels, in the order of the model's design.
     pub covariates: Vec<Covariate>,
     /// Median of the cells' total counts in each batch.
@@ -54,6 +56,8 @@ struct Header {
     design: Design,
     gene_names: Vec<String>,
     batch_names: Vec<String>,
+    #[serde(default)]
+    batch_columns: Vec<String>,
     covariates: Vec<Covariate>,
     library: Vec<f64>,
     stopped: Stopped,
@@ -91,6 +95,7 @@ impl SavedModel {
             design: self.model.design.clone(),
             gene_names: self.gene_names.clone(),
             batch_names: self.batch_names.clone(),
+            batch_columns: self.batch_columns.clone(),
             covariates: self.covariates.clone(),
             library: self.library.clone(),
             stopped: self.history.stopped,
@@ -144,15 +149,16 @@ impl SavedModel {
             .ok_or_else(|| {
                 Error::Model("this is no saved scVAE model: its header is missing".into())
             })?;
-        let format = serde_json::from_str::<serde_json::Value>(header)
-            .map_err(damaged)?
-            .get("format")
-            .and_then(serde_json::Value::as_u64);
+        let fields: serde_json::Value = serde_json::from_str(header).map_err(damaged)?;
+        let format = fields.get("format").and_then(serde_json::Value::as_u64);
         if format != Some(u64::from(FORMAT)) {
+            let writer = fields.get("version").and_then(serde_json::Value::as_str);
             return Err(Error::Model(format!(
-                "the model was saved in format {}, this version reads format {FORMAT}: use the version of scVAE that \
-                 saved it, or fit it again",
-                format.map_or("unknown".into(), |f| f.to_string())
+                "the model was saved in format {} by scVAE {}, this is scVAE {}, which reads format {FORMAT}: use the \
+                 version that saved it, or fit it again",
+                format.map_or("unknown".into(), |f| f.to_string()),
+                writer.unwrap_or("of an unknown version"),
+                Self::version()
             )));
         }
         let header: Header = serde_json::from_str(header).map_err(damaged)?;
@@ -198,6 +204,7 @@ impl SavedModel {
             model,
             gene_names: header.gene_names,
             batch_names: header.batch_names,
+            batch_columns: header.batch_columns,
             covariates: header.covariates,
             library: header.library,
             history: History {

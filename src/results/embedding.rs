@@ -6,7 +6,7 @@ use super::CHUNK;
 use crate::counts::CountsView;
 use crate::model::{Mode, Vae};
 use crate::sampling::{chunks, MiniBatch};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Latent coordinates of cells, in the order of the view.
 pub struct Embedding {
@@ -19,8 +19,13 @@ pub struct Embedding {
 /// Embeds the cells of a view; `batch` is each cell's batch, in the model's numbering.
 ///
 /// # Errors
-/// [`Error::Argument`] when the view or the batches do not fit the model.
-pub fn embed(model: &Vae, view: &CountsView, batch: &[usize]) -> Result<Embedding> {
+/// [`Error::Argument`] when the view or the batches do not fit the model, [`Error::Interrupted`] when asked to stop.
+pub fn embed(
+    model: &Vae,
+    view: &CountsView,
+    batch: &[usize],
+    should_stop: Stop,
+) -> Result<Embedding> {
     check_fit(model, view, batch)?;
     let mut model = model.clone();
     let shape = (view.n_cells(), model.settings.n_latent);
@@ -30,6 +35,9 @@ pub fn embed(model: &Vae, view: &CountsView, batch: &[usize]) -> Result<Embeddin
     };
     let cells: Vec<usize> = (0..view.n_cells()).collect();
     for (groups, order) in chunks(&cells, batch, model.n_batches(), CHUNK) {
+        if should_stop() {
+            return Err(Error::Interrupted);
+        }
         let minibatch = MiniBatch::gather(view, &groups, None);
         let posterior = model.encode(&minibatch, &mut Mode::Evaluate)?;
         let mean = posterior.mean.to_vec2::<f32>()?;

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// Cells of a new batch that its sub-module of the encoder is set by.
 const MOST_CELLS: usize = 2000;
+/// Cells compared with the model's groups between two looks at the monitor.
+const COMPARED: usize = 4096;
 /// Counts that a gene is taken to have had before, as many as the model expects.
 const PRIOR: f64 = 2.0;
 
@@ -54,7 +56,8 @@ pub fn remember(
 /// that is returned they follow its own.
 ///
 /// # Errors
-/// [`Error::Argument`] when the view does not fit, or the model has several covariates or remembers no cells.
+/// [`Error::Argument`] when the view does not fit, or the model has several covariates or remembers no cells,
+/// [`Error::Interrupted`] when asked to stop before an epoch is over.
 pub fn map_batches(
     model: &Vae,
     view: &CountsView,
@@ -77,19 +80,19 @@ pub fn map_batches(
         .collect();
     let groups = of_batches
         .iter()
-        .map(|cells| mapped.anchors.closest(view, cells))
-        .collect::<CandleResult<Vec<_>>>()?;
+        .map(|cells| closest(&mapped, view, cells, monitor))
+        .collect::<Result<Vec<_>>>()?;
     let of_both = of_batches.iter().zip(&groups);
     let differences = of_both
         .map(|(cells, groups)| mapped.anchors.difference(view, cells, groups))
         .collect::<CandleResult<Vec<_>>>()?;
     mapped.encoder.set_centre(first, &differences)?;
     for (b, (cells, groups)) in of_batches.iter().zip(&groups).enumerate() {
-        let (hidden, groups) = hidden_units(&mut mapped, view, first + b, cells, groups)?;
+        let (hidden, groups) = hidden_units(&mut mapped, view, first + b, cells, groups, monitor)?;
         align(&mapped, &hidden, &groups, first + b, monitor)?;
     }
     if !mapped.decoder.offsets.is_empty() {
-        let ratios = log_ratios(&mut mapped, view, &codes, first..first + n_new)?;
+        let ratios = log_ratios(&mut mapped, view, &codes, first..first + n_new, monitor)?;
         mapped.decoder.set_offsets(0, first, &ratios)?;
     }
     let settings = Settings {
@@ -100,6 +103,28 @@ pub fn map_batches(
     train_new_batches(view, &codes, first, mapped, &settings, monitor)
 }
 
+/// The group that each cell is most alike.
+fn closest(
+    model: &Vae,
+    view: &CountsView,
+    cells: &[usize],
+    monitor: &dyn Monitor,
+) -> Result<Vec<usize>> {
+    let mut groups = Vec::with_capacity(cells.len());
+    for cells in cells.chunks(COMPARED) {
+        go_on(monitor)?;
+        groups.extend(model.anchors.closest(view, cells)?);
+    }
+    Ok(groups)
+}
+
+fn go_on(monitor: &dyn Monitor) -> Result<()> {
+    match monitor.should_stop() {
+        true => Err(Error::Interrupted),
+        false => Ok(()),
+    }
+}
+
 /// What the encoder's sub-module of a batch reads of its cells, cells x hidden units, of at most [`MOST_CELLS`] cells,
 /// evenly spaced; and their groups.
 fn hidden_units(
@@ -108,6 +133,7 @@ fn hidden_units(
     batch: usize,
     cells: &[usize],
     groups: &[usize],
+    monitor: &dyn Monitor,
 ) -> Result<(Tensor, Vec<usize>)> {
     let step = cells.len().div_ceil(MOST_CELLS).max(1);
     let cells: Vec<usize> = cells.iter().copied().step_by(step).collect();
@@ -116,6 +142,7 @@ fn hidden_units(
     let codes = vec![batch; cells.len()];
     let mut parts = Vec::new();
     for (of_batches, _) in chunks(&cells, &codes, model.n_batches(), CHUNK) {
+        go_on(monitor)?;
         let minibatch = MiniBatch::gather(view, &of_batches, None);
         let encoder = &mut model.encoder;
         parts.push(encoder.hidden(&minibatch, &wiring, &mut Mode::Evaluate)?);
@@ -129,6 +156,7 @@ fn log_ratios(
     view: &CountsView,
     batch: &[usize],
     new: Range<usize>,
+    monitor: &dyn Monitor,
 ) -> Result<Vec<Vec<f64>>> {
     let n_genes = model.n_genes();
     let mut observed = vec![vec![0.0; n_genes]; new.len()];
@@ -141,6 +169,7 @@ fn log_ratios(
         });
     }
     for (groups, order) in chunks(&cells, batch, model.n_batches(), CHUNK) {
+        go_on(monitor)?;
         let minibatch = MiniBatch::gather(view, &groups, None);
         let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
         let design = model.design.clone();

@@ -11,7 +11,7 @@ use crate::counts::CountsView;
 use crate::likelihood::px_scale;
 use crate::model::{Design, Mode, Vae};
 use crate::sampling::{chunks, MiniBatch};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// What to reconstruct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,23 @@ pub struct Reconstruction<'a> {
 /// Reconstructs cells of a view: genes x cells, in the orders given.
 ///
 /// # Errors
-/// [`Error::Argument`] when genes, batches or library do not fit the model, or it has no dropout head.
-pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Result<Array2<f64>> {
+/// [`Error::Argument`] when genes, batches or library do not fit the model, or it has no dropout head,
+/// [`Error::Interrupted`] when asked to stop.
+pub fn reconstruct(
+    model: &Vae,
+    view: &CountsView,
+    how: &Reconstruction,
+    should_stop: Stop,
+) -> Result<Array2<f64>> {
     check_fit(model, view, how.batch)?;
     check(model, how)?;
     let mut model = model.clone();
     let mut out = Array2::zeros((how.genes.len(), view.n_cells()));
     let cells: Vec<usize> = (0..view.n_cells()).collect();
     for (groups, order) in chunks(&cells, how.batch, model.n_batches(), CHUNK) {
+        if should_stop() {
+            return Err(Error::Interrupted);
+        }
         let minibatch = MiniBatch::gather(view, &groups, None);
         let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
         let (segments, design) = styled(&model, &minibatch.segments, how.style);
