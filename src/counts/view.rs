@@ -137,9 +137,16 @@ pub fn filter<'a>(
         })
         .collect();
     if n_genes < 2 || cells.len() < 2 {
+        // More cells than genes are rare, unless the matrix lies on its side.
+        let cure = if matrix.n_cells() > matrix.n_genes() {
+            "Genes must be rows and cells columns: if it is the other way round, give transposed = TRUE.\n\
+             Otherwise lower min_cells or min_genes."
+        } else {
+            "Lower min_cells or min_genes."
+        };
         return Err(Error::Counts(format!(
             "the filter leaves {n_genes} of {} genes (min_cells = {min_cells}) and {} of {} cells (min_genes = \
-             {min_genes}); at least two of each are needed: lower min_cells or min_genes",
+             {min_genes}); at least two of each are needed.\n{cure}",
             matrix.n_genes(),
             cells.len(),
             matrix.n_cells()
