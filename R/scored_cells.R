@@ -51,8 +51,9 @@ resolve_unintegrated <- function(unintegrated, cells, call) {
     unintegrated <- cells$other(unintegrated, "unintegrated")
   }
   unintegrated <- numeric_matrix(unintegrated, "unintegrated", call)
-  if (cells$has_names && names_all_cells(rownames(unintegrated), cells$cell_names)) {
-    return(unintegrated[cells$cell_names, , drop = FALSE])
+  given <- if (cells$has_names) rownames(unintegrated)
+  if (names_all_cells(given, cells$cell_names, "unintegrated", call)) {
+    return(unintegrated[match(cells$cell_names, given), , drop = FALSE])
   }
   if (nrow(unintegrated) != cells$n_cells) {
     abort_scvae(

@@ -11,6 +11,9 @@
 #' connections are averaged before they are scaled. With several batches the number of a gene is
 #' the mean over the batches.
 #'
+#' Ctrl-C gives the score over the fits that are complete by then, with a warning; without one it is
+#' an interrupt as any other, and with `training = trainingControl(on_interrupt = "stop")` always.
+#'
 #' @param x A model from [fitSCVAE()], or counts in any form that [fitSCVAE()] takes.
 #' @param details FALSE: a named vector of scores. TRUE: a data frame.
 #' @param batch The batch of each cell, as in [fitSCVAE()].
@@ -63,6 +66,8 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, details = FALS
   batch <- drop_single_batch(batch, verbose)
   check_masks(settings, batch, call)
   settings$seed <- seed
+  keep_interrupted <- settings$on_interrupt == "return"
+  settings$on_interrupt <- NULL
   progress <- new_progress(verbose, "Scoring ", score_progress)
   on.exit(progress$done())
   fit <- rust_call(
@@ -73,6 +78,9 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, details = FALS
     call
   )
   progress$done()
+  if (fit$interrupted && !keep_interrupted) {
+    rlang::interrupt()
+  }
   score_result(score_table(fit, counts$gene_names, n_repeats), details)
 }
 
@@ -86,10 +94,7 @@ split_dots <- function(...) {
 
 score_table <- function(fit, gene_names, n_repeats) {
   done <- ncol(fit$connections)
-  if (done < n_repeats) {
-    if (done == 0) {
-      rlang::interrupt()
-    }
+  if (fit$interrupted) {
     warn_scvae(
       c(
         "The scoring was interrupted after {done} of {n_repeats} fits.",
@@ -113,6 +118,11 @@ score_result <- function(table, details) {
 
 #' The most informative genes
 #'
+#' In a single fit many genes may end with the same number of connections, above all those that have
+#' as many as a gene can have, and so with the same score. Genes of the same score keep the order
+#' that they have in `score`. When `n` cuts through such genes there is a warning of class
+#' `scvae_warning_ties`: the mean over repeated fits tells them apart, see [scScore()].
+#'
 #' @param score Scores from [scScore()] (a vector or a data frame), or a model from [fitSCVAE()].
 #' @param threshold Genes with at least this score are returned. About 0.6 separates the informative
 #'   genes of usual data.
@@ -130,8 +140,31 @@ informativeGenes <- function(score, threshold = 0.6, n = NULL) {
   threshold <- check_number(threshold, "threshold", min = 0, max = 1)
   score <- score_vector(score)
   score <- score[!is.na(score) & score >= threshold]
-  genes <- names(score)[order(-score, names(score), method = "radix")]
-  if (is.null(n)) genes else utils::head(genes, n)
+  # This order leaves genes of the same score as they are.
+  score <- score[order(-score, method = "radix")]
+  if (is.null(n) || n >= length(score)) {
+    return(names(score))
+  }
+  warn_ties(score, n)
+  names(score)[seq_len(n)]
+}
+
+warn_ties <- function(score, n) {
+  tied <- score == score[n]
+  # As many of them as are among the first n.
+  chosen <- sum(tied[seq_len(n)])
+  if (sum(tied) > chosen) {
+    value <- format(score[[n]], digits = 3)
+    warn_scvae(
+      c(
+        "{sum(tied)} genes have the same score, {value}, and {.arg n} = {n} cuts through them: \\
+         the first {chosen} {cli::qty(chosen)}{?is/are} returned.",
+        i = "The mean over many fits tells genes apart: give the counts to {.fn scScore}, or \\
+             raise its {.arg n_repeats}."
+      ),
+      "ties"
+    )
+  }
 }
 
 score_vector <- function(score, call = rlang::caller_env()) {

@@ -29,6 +29,25 @@ test_that("a saved model is loaded again", {
   )
 })
 
+test_that("the columns of the batches are in the file", {
+  skip_if_not_installed("SingleCellExperiment")
+  sim <- sim_small()
+  x <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = sim$counts), colData = data.frame(donor = sim$batch)
+  )
+  model <- quick_fit(x, batch = "donor", seed = 1)
+  file <- withr::local_tempfile()
+  saveSCVAE(model, file)
+  again <- loadSCVAE(file)
+  expect_identical(again$batch_column, "donor")
+  expect_identical(predict(again, x), model$latent)
+  mapped <- mapSCVAE(
+    again, sim$counts[, 1:50],
+    max_epochs = 1, seed = 1, threads = 1, verbose = FALSE
+  )
+  expect_identical(mapped$batch_column, "donor")
+})
+
 test_that("files are not replaced unless asked", {
   model <- quick_fit(sim_small()$counts, seed = 1)
   file <- withr::local_tempfile(lines = "keep me")

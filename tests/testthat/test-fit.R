@@ -65,12 +65,18 @@ test_that("the number of threads does not change the result", {
 })
 
 test_that("threads follow the option and the limits", {
-  withr::local_envvar(OMP_THREAD_LIMIT = "1", "_R_CHECK_LIMIT_CORES_" = NA)
+  withr::local_envvar(
+    OMP_THREAD_LIMIT = "1", SLURM_CPUS_PER_TASK = NA, "_R_CHECK_LIMIT_CORES_" = NA
+  )
   withr::local_options(scVAE.threads = NULL)
   expect_identical(check_threads(NULL), 1L)
   expect_identical(check_threads(3), 3L)
   withr::local_envvar(OMP_THREAD_LIMIT = NA, "_R_CHECK_LIMIT_CORES_" = "TRUE")
   expect_lte(check_threads(NULL), 2L)
+  withr::local_envvar(SLURM_CPUS_PER_TASK = "1", "_R_CHECK_LIMIT_CORES_" = NA)
+  expect_identical(check_threads(NULL), 1L)
+  withr::local_envvar(SLURM_CPUS_PER_TASK = "1000")
+  expect_identical(check_threads(NULL), rs_available_threads())
   withr::local_options(scVAE.threads = 5)
   expect_identical(check_threads(NULL), 5L)
   withr::local_options(scVAE.threads = "many")
@@ -106,6 +112,27 @@ test_that("early stopping stops and keeps the best epoch", {
   expect_lt(model$epochs, 60)
   expect_lte(model$best_epoch, model$epochs)
   expect_true(any(is.finite(model$history$elbo_validation)))
+})
+
+test_that("the default number of threads is that of the cores that may be used", {
+  skip_on_os(c("windows", "mac", "solaris"))
+  skip_if(Sys.which("taskset") == "")
+  skip_if_not_installed("callr")
+  script <- "cat(scVAE:::available_threads())"
+  of_one_core <- withr::with_envvar(
+    c(OMP_THREAD_LIMIT = NA, SLURM_CPUS_PER_TASK = NA, R_LIBS = paste(.libPaths(), collapse = ":")),
+    system2("taskset", c("-c", "0", file.path(R.home("bin"), "Rscript"), "-e", shQuote(script)),
+            stdout = TRUE)
+  )
+  expect_identical(of_one_core, "1")
+})
+
+test_that("a fit that goes astray is told", {
+  model <- quick_fit(sim_small()$counts, seed = 1)
+  expect_silent(warn_latent(model))
+  model$latent[5, 2] <- -21
+  warning <- expect_warning(warn_latent(model), class = "scvae_warning_latent")
+  expect_match(cli::ansi_strip(conditionMessage(warning)), "reaches 21 from 0.*Lower `lr`")
 })
 
 test_that("an interrupted fit gives a model that can be used", {
