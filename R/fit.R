@@ -251,7 +251,7 @@ warn_after_fit <- function(model, fit, batch, call) {
 }
 
 # The prior of the latent values is N(0, 1). A value of 20 costs 200 nats of divergence, in one
-# dimension of one cell. With the default settings cells stay within 4 of 0; of simulated counts
+# dimension of one cell. With the default settings cells stay within 5 of 0; of simulated counts
 # fitted without that cost (kl_weight = 0), within 7.
 latent_bound <- 20
 

@@ -128,11 +128,13 @@ test_that("the default number of threads is that of the cores that may be used",
 })
 
 test_that("a fit that goes astray is told", {
-  model <- quick_fit(sim_small()$counts, seed = 1)
-  expect_silent(warn_latent(model))
-  model$latent[5, 2] <- -21
-  warning <- expect_warning(warn_latent(model), class = "scvae_warning_latent")
-  expect_match(cli::ansi_strip(conditionMessage(warning)), "reaches 21 from 0.*Lower `lr`")
+  sim <- sim_small()
+  warning <- expect_warning(
+    quick_fit(sim$counts, batch = sim$batch, lr = 0.3, seed = 1),
+    class = "scvae_warning_latent"
+  )
+  expect_match(cli::ansi_strip(conditionMessage(warning)), "from 0.*Lower `lr`, which is 0.3")
+  expect_silent(quick_fit(sim$counts, batch = sim$batch, seed = 1))
 })
 
 test_that("an interrupted fit gives a model that can be used", {
