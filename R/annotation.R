@@ -14,24 +14,25 @@ resolve_batch <- function(batch, cells, call = rlang::caller_env(), covariates =
   }
   column <- NULL
   if (is.character(batch) && names_columns(batch, cells)) {
-    column <- batch
-    batch <- lapply(stats::setNames(batch, batch), cell_column, cells, "batch", call)
+    column <- utf8_names(batch, "column", call)
+    batch <- lapply(stats::setNames(batch, column), cell_column, cells, "batch", call)
   } else if (is.data.frame(batch) || methods::is(batch, "DataFrame")) {
-    batch <- as.list(rows_of_cells(batch, cells))
+    batch <- as.list(rows_of_cells(batch, cells, call))
   } else if (!is.list(batch)) {
     batch <- list(batch = batch)
   }
   if (length(covariates) > 0 && length(batch) > 1) {
     batch <- choose_covariates(batch, covariates, call)
   }
+  names(batch) <- utf8_names(names(batch), "covariate", call)
   batch_levels(check_covariates(batch, cells, column, call), column, call)
 }
 
 # The rows of a table in the cells' order, if they have the cells' names.
-rows_of_cells <- function(table, cells) {
+rows_of_cells <- function(table, cells, call) {
   own_names <- !is.data.frame(table) || .row_names_info(table) > 0
-  if (own_names && names_all_cells(rownames(table), cells$cell_names)) {
-    table <- table[cells$cell_names, , drop = FALSE]
+  if (own_names && names_all_cells(rownames(table), cells$cell_names, "batch", call)) {
+    table <- table[match(cells$cell_names, rownames(table)), , drop = FALSE]
   }
   table
 }
@@ -229,13 +230,46 @@ cell_values <- function(values, cells, argument, column, call) {
       call
     )
   }
-  if (names_all_cells(names(values), cells$cell_names)) {
-    values <- values[cells$cell_names]
+  if (names_all_cells(names(values), cells$cell_names, argument, call)) {
+    values <- values[match(cells$cell_names, names(values))]
   }
-  unname(as.character(values))
+  utf8_names(unname(as.character(values)), argument, call)
 }
 
-# Whether names tell the cells apart and hold all of them: then values are taken by them.
-names_all_cells <- function(given, cell_names) {
-  !is.null(given) && !anyDuplicated(given) && all(cell_names %in% given)
+# Whether values are to be taken by their names: they are, when these are the cells'. Names of which
+# none is a cell's (as sapply() gives) say nothing of the order. Where some are, the others must be,
+# too: an order of their own would be taken for that of the cells.
+names_all_cells <- function(given, cell_names, argument, call) {
+  if (is.null(given) || !any(given %in% cell_names)) {
+    return(FALSE)
+  }
+  twice <- unique(given[duplicated(given) & given %in% cell_names])
+  absent <- setdiff(cell_names, given)
+  if (length(twice) > 0) {
+    shown <- utils::head(twice, 3)
+    abort_scvae(
+      c(
+        "{length(twice)} cell{?s} {?has/have} more than one value in {.arg {argument}}: \\
+         {.val {shown}}.",
+        i = "Give every cell one value."
+      ),
+      "argument",
+      call
+    )
+  }
+  if (length(absent) > 0) {
+    shown <- utils::head(absent, 3)
+    unknown <- utils::head(setdiff(given, cell_names), 3)
+    abort_scvae(
+      c(
+        "The names of {.arg {argument}} lack {length(absent)} of the {length(cell_names)} cells: \\
+         {.val {shown}}.",
+        i = if (length(unknown) > 0) "Unknown are for example {.val {unknown}}.",
+        i = "Name all cells or none: without names the order counts."
+      ),
+      "argument",
+      call
+    )
+  }
+  TRUE
 }

@@ -29,21 +29,28 @@ when_loaded <- function(package, action) {
 #' Fits the model to raw **counts** (not to log-counts, as most methods of this kind do) of all
 #' genes. `calculateSCVAE()` returns the embedding, `runSCVAE()` stores it in the object.
 #'
-#' Cells that the filter drops have NA in the embedding, with a warning.
+#' Cells that the filter drops are embedded like all others, so that neighbours and a UMAP can be
+#' computed, but the model is not trained on them: a warning says how many there are, and
+#' `colData(x)` tells which. With `filtered_cells = "NA"` their rows are NA.
 #'
 #' @section Further arguments:
 #' * `assay.type = "counts"`: name or number of the assay with the raw counts;
 #' * `altexp = NULL`: name of an alternative experiment to use; `runSCVAE()` stores its embedding in
 #'   `x` itself;
 #' * `subset_row = NULL`: genes to use, by name, number or as a logical vector; NULL: all;
-#' * `name = "SCVAE"` (`runSCVAE()` only): name of the result in `reducedDims(x)`.
+#' * `name = "SCVAE"` (`runSCVAE()` only): name of the result in `reducedDims(x)`;
+#' * `gene_scores = FALSE` (`runSCVAE()` only): TRUE writes the genes' scores to `rowData(x)`, see
+#'   below.
 #'
 #' @section What is stored:
 #' * `reducedDim(x, name)`: the embedding, one row per cell;
-#' * `rowData(x)$scScore`: the score of each gene, see [scScore()] (with `altexp`, that of the
-#'   alternative experiment);
+#' * `colData(x)$SCVAE_trained` (`name` and `_trained`): FALSE for cells that the filter dropped;
 #' * `metadata(x)$scVAE[[name]]`: the model, which [scvaeModel()] returns and which survives
-#'   `saveRDS()`.
+#'   `saveRDS()`. It holds the score of each gene: `scScore(scvaeModel(x))`.
+#'
+#' The scores become the column `scScore` of `rowData(x)` with `gene_scores = TRUE` only (with
+#' `altexp` that of the alternative experiment), because `cbind()` refuses objects whose columns of
+#' one name differ, as those of two fits do.
 #'
 #' @section Random numbers:
 #' Unless `seed` is given it is drawn from R's random numbers: use [set.seed()] for results that can
@@ -53,8 +60,8 @@ when_loaded <- function(package, action) {
 #'   that [fitSCVAE()] takes.
 #' @param batch The batch of each cell: the name of a column of `colData(x)`, or a vector with one
 #'   value per cell. NULL: no batches.
-#' @param BPPARAM A BiocParallelParam, whose number of workers becomes the number of `threads`;
-#'   NULL: see `threads` of [fitSCVAE()].
+#' @param BPPARAM A BiocParallelParam, whose number of workers becomes the number of `threads`, but
+#'   never more than this machine has cores for; NULL: see `threads` of [fitSCVAE()].
 #' @param ... The arguments below, and further arguments of [fitSCVAE()].
 #' @return For `calculateSCVAE()` a matrix, cells x dimensions, whose attribute `model` is the
 #'   fitted model. For `runSCVAE()` the object `x` with the results.
@@ -103,18 +110,23 @@ setMethod("runSCVAE", "ANY", function(x, ...) {
   )
 })
 
-calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, seed = NULL, verbose = TRUE, call) {
+calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, filtered_cells = "embed",
+                            checkpoint = NULL, checkpoint_every = 1, seed = NULL, verbose = TRUE,
+                            call) {
   args <- split_dots(...)
   if (!is.null(BPPARAM)) {
-    args$settings$threads <- workers(BPPARAM, args$settings$threads, call)
+    args$settings$threads <- workers(BPPARAM, args$settings$threads, verbose, call)
   }
   settings <- settings_from(args$settings, call)
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
   counts <- do.call(as_counts, c(list(x), args$input, list(call = call)), quote = TRUE)
-  model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
+  seed <- check_seed(seed, call = call)
+  model <- fit_counts(counts, batch, settings, options, seed, verbose, call)
   structure(model$latent, model = model)
 }
 
-workers <- function(BPPARAM, threads, call) {
+# Workers can be other machines' or wait for one another; threads share the cores of this one.
+workers <- function(BPPARAM, threads, verbose, call) {
   if (!is.null(threads)) {
     abort_scvae(
       c("{.arg BPPARAM} and {.arg threads} cannot both be given.", i = "Leave one of them out."),
@@ -123,7 +135,15 @@ workers <- function(BPPARAM, threads, call) {
     )
   }
   need_package("BiocParallel", "for {.arg BPPARAM}", call)
-  as.integer(BiocParallel::bpnworkers(BPPARAM))
+  n_workers <- as.integer(BiocParallel::bpnworkers(BPPARAM))
+  available <- available_threads()
+  if (n_workers > available && isTRUE(verbose)) {
+    cli::cli_inform(c(
+      i = "{.arg BPPARAM} has {n_workers} workers, but {available} core{?s} can be used here: \\
+           fitted with {available} thread{?s}."
+    ))
+  }
+  min(n_workers, available)
 }
 
 calculate_se <- function(x, batch = NULL, ..., assay.type = "counts", subset_row = NULL,
@@ -150,9 +170,10 @@ run_se <- function(x, ...) {
   )
 }
 
-run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE") {
+run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE", gene_scores = FALSE) {
   call <- quote(runSCVAE())
   check_string(name, "name", call = call)
+  check_flag(gene_scores, "gene_scores", call)
   latent <- calculate_scvae(x, batch, ..., altexp = altexp, call = call)
   model <- attr(latent, "model")
   attr(latent, "model") <- NULL
@@ -160,54 +181,21 @@ run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE") {
     rownames(latent) <- NULL
   }
   SingleCellExperiment::reducedDim(x, name) <- latent
-  S4Vectors::metadata(x)$scVAE[[name]] <- model
-  if (is.null(altexp)) {
-    write_gene_scores(x, model)
-  } else {
-    SingleCellExperiment::altExp(x, altexp) <-
-      write_gene_scores(SingleCellExperiment::altExp(x, altexp), model)
-    x
+  SummarizedExperiment::colData(x)[[trained_column(name)]] <- model$trained_cells
+  S4Vectors::metadata(x) <- with_model(S4Vectors::metadata(x), name, model)
+  if (!gene_scores) {
+    return(x)
   }
-}
-
-write_gene_scores <- function(x, model) {
-  names <- default_names(dim(x), dimnames(x))$genes
-  scores <- scScore(model)
-  SummarizedExperiment::rowData(x)$scScore <- unname(scores[names])
+  if (is.null(altexp)) {
+    return(with_gene_scores(x, model))
+  }
+  SingleCellExperiment::altExp(x, altexp) <-
+    with_gene_scores(SingleCellExperiment::altExp(x, altexp), model)
   x
 }
 
-#' The model in a Seurat or SingleCellExperiment object
-#'
-#' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
-#'   [runSCVAE()].
-#' @param name Name of the reduction, `"scvae"` or `"SCVAE"` unless it was chosen otherwise.
-#' @return The model, as from [fitSCVAE()].
-#' @inherit RunSCVAE examples
-#' @export
-scvaeModel <- function(object, name = NULL) {
-  check_string(name, "name", null_ok = TRUE)
-  model <- if (inherits(object, "SCVAE")) {
-    object
-  } else if (inherits(object, "DimReduc")) {
-    slot(object, "misc")$model
-  } else if (inherits(object, "Seurat")) {
-    name <- name %||% "scvae"
-    if (name %in% names(slot(object, "reductions"))) slot(object[[name]], "misc")$model
-  } else if (is(object, "SummarizedExperiment")) {
-    name <- name %||% "SCVAE"
-    S4Vectors::metadata(object)$scVAE[[name]]
-  }
-  if (!inherits(model, "SCVAE")) {
-    kind <- class(object)[1]
-    where <- if (is.null(name)) "" else sprintf(" under the name \"%s\"", name)
-    abort_scvae(
-      c(
-        "There is no scVAE model in this object of class {.cls {kind}}{where}.",
-        i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
-      ),
-      "argument"
-    )
-  }
-  model
+with_gene_scores <- function(x, model) {
+  genes <- default_names(dim(x), dimnames(x))$genes
+  SummarizedExperiment::rowData(x)$scScore <- unname(scScore(model)[genes])
+  x
 }

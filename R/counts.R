@@ -35,7 +35,10 @@ new_counts <- function(data, gene_names, cell_names, columns = character(),
 }
 
 # Internal generic. `call` is the user's call, for messages.
-as_counts <- function(x, ..., call = rlang::caller_env()) UseMethod("as_counts")
+as_counts <- function(x, ..., call = rlang::caller_env()) {
+  check_named(dots_names(...), call)
+  UseMethod("as_counts")
+}
 
 # Stops if there is an argument that the kind of input does not have.
 refuse_dots <- function(own, ..., call) {
@@ -44,8 +47,10 @@ refuse_dots <- function(own, ..., call) {
     return(invisible())
   }
   first <- unknown[1]
-  known <- c(own, setting_names(), "batch", "seed", "verbose", "n_repeats", "details")
-  if (is.null(nearest_name(first, known))) {
+  known <- c(
+    own, setting_names(), option_names(), "batch", "seed", "verbose", "n_repeats", "details"
+  )
+  if (is.null(own_name(first, known))) {
     abort_scvae(
       c(
         "{.arg {first}} is not a known argument for this kind of input.",
@@ -118,9 +123,44 @@ matrix_counts <- function(x, transposed, call) {
   if (transposed) {
     x <- Matrix::t(x)
   }
+  check_orientation(rownames(x), colnames(x), transposed, call)
   names <- default_names(dim(x), dimnames(x))
   new_counts(x, names$genes, names$cells, call = call)
 }
+
+# Stops when the cells have the names of genes and the genes have not.
+check_orientation <- function(genes, cells, transposed, call) {
+  # No annotation has so many genes.
+  if (length(cells) > 2e5 || !has_gene_names(cells) || has_gene_names(genes)) {
+    return(invisible())
+  }
+  abort_scvae(
+    c(
+      "The cells have names of genes, such as {.val {gene_like(cells)[1]}}: the counts seem to \\
+       have cells in rows and genes in columns.",
+      i = if (transposed) {
+        "Leave {.arg transposed} out: genes are in rows already."
+      } else {
+        "Genes are rows and cells are columns here: give {.code transposed = TRUE}, or transpose \\
+         the counts with {.code t()}."
+      }
+    ),
+    "counts",
+    call
+  )
+}
+
+# Identifiers of Ensembl, and names that genes have in human, mouse and most other vertebrates:
+# mitochondrial and ribosomal ones. Hardly any cell, sample or barcode is called so.
+gene_like <- function(names) {
+  ensembl <- "^ENS[A-Z]{0,4}G[0-9]{9,}"
+  mitochondrial <- "^MT[-.](ND[0-9]|CO[0-9123]|CYB|CYTB|ATP[68])"
+  ribosomal <- "^RP[LS][0-9]+[AXYL]*[0-9]*$"
+  pattern <- paste(ensembl, mitochondrial, ribosomal, sep = "|")
+  grep(pattern, names, ignore.case = TRUE, value = TRUE)
+}
+
+has_gene_names <- function(names) length(gene_like(names)) >= 3
 
 default_names <- function(dim, dimnames) {
   list(

@@ -1,8 +1,10 @@
 # Any embedding becomes one handle on its coordinates, cells x dimensions.
 
-# The elements have the names of a counts handle, so that resolve_batch() takes both.
+# The elements have the names of a counts handle, so that resolve_batch() takes both. `trained`
+# is FALSE for cells that were embedded without being trained on, NULL where nothing is known.
 new_embedding <- function(values, columns = character(), column = function(name) NULL,
-                          other = NULL, batch = NULL, call = rlang::caller_env()) {
+                          other = NULL, batch = NULL, trained = NULL,
+                          call = rlang::caller_env()) {
   values <- numeric_matrix(values, "embedding", call)
   list(
     values = values,
@@ -13,8 +15,15 @@ new_embedding <- function(values, columns = character(), column = function(name)
     hidden_columns = character(),
     column = column,
     other = other,
-    batch = batch
+    batch = batch,
+    trained = trained
   )
+}
+
+# The flag that RunSCVAE() or runSCVAE() left with the cells, if the embedding is theirs.
+trained_flag <- function(annotation, reduction) {
+  flag <- annotation[[trained_column(reduction)]]
+  if (is.logical(flag)) flag
 }
 
 numeric_matrix <- function(x, name, call) {
@@ -61,7 +70,7 @@ as_embedding.SCVAE <- function(x, reduction, call) {
       call
     )
   }
-  new_embedding(x$latent, batch = x$batch, call = call)
+  new_embedding(x$latent, batch = x$batch, trained = trained_cells(x), call = call)
 }
 
 as_embedding.DimReduc <- function(x, reduction, call) {
@@ -77,7 +86,8 @@ as_embedding.Seurat <- function(x, reduction, call) {
     check_reduction(name, known, argument, call)
     SeuratObject::Embeddings(x[[name]])
   }
-  values <- coordinates(reduction %||% "scvae", "reduction")
+  reduction <- reduction %||% "scvae"
+  values <- coordinates(reduction, "reduction")
   meta <- x[[]]
   cells <- rownames(values)
   new_embedding(
@@ -85,6 +95,7 @@ as_embedding.Seurat <- function(x, reduction, call) {
     columns = colnames(meta),
     column = function(name) meta[cells, name, drop = TRUE],
     other = coordinates,
+    trained = trained_flag(meta[cells, , drop = FALSE], reduction),
     call = call
   )
 }
@@ -97,11 +108,13 @@ as_embedding.SummarizedExperiment <- function(x, reduction, call) {
     as.matrix(SingleCellExperiment::reducedDim(x, name))
   }
   col_data <- SummarizedExperiment::colData(x)
+  reduction <- reduction %||% "SCVAE"
   new_embedding(
-    coordinates(reduction %||% "SCVAE", "reduction"),
+    coordinates(reduction, "reduction"),
     columns = colnames(col_data),
     column = function(name) col_data[[name]],
     other = coordinates,
+    trained = trained_flag(col_data, reduction),
     call = call
   )
 }

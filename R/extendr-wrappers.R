@@ -12,6 +12,10 @@ rs_version <- function() .Call(wrap__rs_version)
 #' @noRd
 rs_devices <- function() .Call(wrap__rs_devices)
 
+#' Threads that this process can run at once, by its affinity and its control group; 1 if that cannot be known.
+#' @noRd
+rs_available_threads <- function() .Call(wrap__rs_available_threads)
+
 #' Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
 #' @noRd
 rs_read_counts <- function(path, layer) .Call(wrap__rs_read_counts, path, layer)
@@ -24,17 +28,35 @@ rs_read_obs <- function(path, column) .Call(wrap__rs_read_obs, path, column)
 #' @noRd
 rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
 
-#' Trains a model and embeds its cells.
+#' Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+#' `checkpoint` is a folder or `NULL`.
 #' @noRd
-rs_fit <- function(counts, gene_names, batch, settings, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, progress)
+rs_fit <- function(counts, gene_names, batch, settings, checkpoint, checkpoint_every, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, checkpoint, checkpoint_every, keep_interrupted, progress)
 
-#' Counts each gene's connections over repeated fits.
+#' Goes on with a training from its last checkpoint in a folder.
 #' @noRd
-rs_score <- function(counts, batch, settings, n_repeats, progress) .Call(wrap__rs_score, counts, batch, settings, n_repeats, progress)
+rs_resume <- function(counts, gene_names, batch, checkpoint, checkpoint_every, threads, keep_interrupted, progress) .Call(wrap__rs_resume, counts, gene_names, batch, checkpoint, checkpoint_every, threads, keep_interrupted, progress)
 
-#' Adds new batches to a model, trains what is theirs, and embeds their cells.
+#' Whether a folder holds a checkpoint.
+#' @noRd
+rs_has_checkpoint <- function(folder) .Call(wrap__rs_has_checkpoint, folder)
+
+#' What a checkpoint says of its training.
+#' @noRd
+rs_checkpoint_info <- function(checkpoint) .Call(wrap__rs_checkpoint_info, checkpoint)
+
+#' Adds new batches to a model, trains what is theirs, and embeds their cells. As it takes seconds, Ctrl-C leaves nothing.
 #' @noRd
 rs_map <- function(model, counts, gene_position, batch, batch_names, settings, progress) .Call(wrap__rs_map, model, counts, gene_position, batch, batch_names, settings, progress)
+
+#' Counts each gene's connections over repeated fits. `checkpoint` is a folder that keeps the fits that are done, or
+#' `NULL`; what is there is not made again.
+#' @noRd
+rs_score <- function(counts, gene_names, batch, settings, n_repeats, checkpoint, progress) .Call(wrap__rs_score, counts, gene_names, batch, settings, n_repeats, checkpoint, progress)
+
+#' The seed of the repeated fits that a folder keeps, `NULL` if it keeps none.
+#' @noRd
+rs_score_seed <- function(checkpoint) .Call(wrap__rs_score_seed, checkpoint)
 
 #' Log-probability of counts under the model's distribution; arguments of one length.
 #' @noRd
@@ -48,10 +70,18 @@ rs_embed <- function(model, counts, gene_position, batch, threads) .Call(wrap__r
 #' @noRd
 rs_reconstruct <- function(model, counts, gene_position, cells, genes, batch, style, library, what, threads) .Call(wrap__rs_reconstruct, model, counts, gene_position, cells, genes, batch, style, library, what, threads)
 
+#' Reads a model once for several calls: the functions that take a model's bytes take this, too.
+#' @noRd
+rs_load_model <- function(model) .Call(wrap__rs_load_model, model)
+
+#' What a model needs to know of new counts: its genes and batches.
+#' @noRd
+rs_model_names <- function(model) .Call(wrap__rs_model_names, model)
+
 #' What a saved model says of itself.
 #' @noRd
 rs_model_info <- function(model) .Call(wrap__rs_model_info, model)
 
-#' Fails when bytes are not a usable model.
+#' The settings that a fit has when none is given.
 #' @noRd
-rs_check_model <- function(model) .Call(wrap__rs_check_model, model)
+rs_default_settings <- function() .Call(wrap__rs_default_settings)

@@ -104,7 +104,6 @@ loadSCVAE <- function(file) {
       abort_scvae("{.file {file}} could not be read: {reason}.", "file", call)
     }
   )
-  rust_call(rs_check_model(bytes), call)
   scvae_from_bytes(bytes, rust_call(rs_model_info(bytes), call))
 }
 
@@ -122,7 +121,7 @@ scvae_from_bytes <- function(bytes, info) {
       batch_names = info$batch_names,
       covariates = info$covariates,
       batch = NULL,
-      batch_column = NULL,
+      batch_column = info$batch_columns,
       settings = info$settings,
       n_parameters = info$n_parameters,
       stopped = info$stopped,

@@ -6,8 +6,9 @@
 #' it: counts of 15,000 to 30,000 genes are the normal case.
 #'
 #' The counts are filtered first: genes found in fewer than `min_cells` cells are dropped, then
-#' cells with fewer than `min_genes` found genes. Dropped cells keep their row in the embedding,
-#' with NA in it, and a warning says how many there are; dropped genes have the score NA.
+#' cells with fewer than `min_genes` found genes. The model is not trained on the dropped cells, and
+#' a warning says how many there are; it embeds them like all others, unless `filtered_cells` says
+#' otherwise, and `trained_cells` tells them apart. Dropped genes have the score NA.
 #'
 #' The same counts give the same result, bit for bit, as a matrix, in a Seurat or
 #' SingleCellExperiment object and in a file, as long as genes and cells have the same order and
@@ -17,7 +18,10 @@
 #' pseudo-alignment without rounding, are refused.
 #'
 #' Ctrl-C stops the training at the next mini-batch. What was learned until then is returned, with
-#' a warning of class `scvae_warning_interrupted`, and can be used as any other model.
+#' a warning of class `scvae_warning_interrupted`, and can be used as any other model. Before the
+#' first epoch is over there is nothing to return, and Ctrl-C is an interrupt as any other: a loop
+#' around the fit ends, too. A second Ctrl-C, while the cells are embedded, is one as well. With
+#' `trainingControl(on_interrupt = "stop")` every Ctrl-C is, which a loop over many fits may need.
 #'
 #' @section Inputs and their arguments (`...`):
 #' * a matrix, a matrix of the Matrix package, a DelayedMatrix or a BPCells matrix, genes in rows
@@ -37,7 +41,7 @@
 #'
 #' @param x The counts, see below.
 #' @param batch The batch (donor, sample, run) of each cell: NULL for none, a vector or factor with
-#'   one value per cell (if it has names, they are matched with the cells'), or the name of a
+#'   one value per cell (if its names are the cells', they are matched), or the name of a
 #'   column of the cells' annotation (Seurat meta data, `colData`, `obs`). Several covariates:
 #'   names of columns, such as `c("donor", "chemistry")`, a data frame or a list of vectors; the
 #'   batches are then the combinations that occur. Batches need at least 3 cells; below 20 there is
@@ -47,18 +51,20 @@
 #'   least `min_genes` found genes.
 #' @param n_hidden Number of hidden units.
 #' @param n_latent Number of dimensions of the embedding.
-#' @param likelihood `"zinb"` (zero-inflated negative binomial) or `"nb"`. Counts of unique
-#'   molecules hardly have extra zeros (Svensson 2020, Nat Biotechnol 38:147-150): there `"nb"` is
-#'   as good without batches and joins batches of unlike protocols a little better, but there is no
-#'   `px_dropout`.
+#' @param likelihood `"zinb"` (zero-inflated negative binomial), `"nb"` (negative binomial) or
+#'   `"poisson"`. Counts of unique molecules hardly have extra zeros (Svensson 2020, Nat Biotechnol
+#'   38:147-150): there `"nb"` is as good without batches and joins batches of unlike protocols a
+#'   little better, but there is no `px_dropout`. `"poisson"` has no dispersion `px_r` either: the
+#'   variance of counts is taken to be their mean.
 #' @param fc_layer Add a fully connected layer after the sparse layer of the encoder.
 #' @param dropout_rate Fraction of hidden units dropped at random while training.
 #' @param max_epochs Passes over the cells; NULL: chosen by the number of cells.
 #' @param batch_size Cells in a mini-batch.
 #' @param train_size Fraction of the cells to train with; the others are for validation.
 #' @param early_stopping Stop when the validation has not become better for
-#'   `early_stopping_patience` epochs, and keep the best model.
-#' @param early_stopping_patience See `early_stopping`.
+#'   `early_stopping_patience` checks, and keep the best model.
+#' @param early_stopping_patience See `early_stopping`. There is a check every
+#'   `check_val_every_n_epoch` epochs, so 45 checks are 45 epochs by default.
 #' @param check_val_every_n_epoch Epochs between validations.
 #' @param lr Learning rate.
 #' @param kl_weight Weight of the Kullback-Leibler term after its warm-up.
@@ -67,14 +73,23 @@
 #' @param connections How the sparse connections change, see [connectionControl()].
 #' @param training Details of the training, see [trainingControl()].
 #' @param batches How batches are told from cells, see [batchControl()].
+#' @param filtered_cells What becomes of cells with fewer than `min_genes` found genes, which the
+#'   model is not trained on: `"embed"`, they are embedded all the same, so that whatever comes
+#'   after finds a place for every cell; `"NA"`, their rows of the embedding are NA.
+#' @param checkpoint A folder in which the training is kept, so that [resumeSCVAE()] can go on with
+#'   it after a sudden end; it is made if there is none. NULL: nothing is kept.
+#' @param checkpoint_every Epochs after which the training is written there, over and over; also
+#'   before the first epoch and after the last.
 #' @param seed A whole number, or NULL, see below.
-#' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores within
-#'   the limits set by the environment variable `OMP_THREAD_LIMIT`.
-#' @param device `"auto"` (a CUDA device if this installation can use one, otherwise the CPU),
-#'   `"cpu"` or `"cuda"`.
+#' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
+#'   process may use, by its affinity and its control group (containers), within the limits of the
+#'   environment variables `SLURM_CPUS_PER_TASK` and `OMP_THREAD_LIMIT`.
+#' @param device `"auto"` or `"cpu"`: this version trains on the CPU. `"cuda"` is an error.
 #' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
 #' @return An object of class `SCVAE`, a list with
 #'   * `latent`, `latent_sd`: mean and standard deviation of the embedding, cells x `n_latent`;
+#'   * `trained_cells`: for each cell, whether it passed the filter and took part in the training
+#'     (as one that was learned from or as one of validation);
 #'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches)
 #'     and `scscore` (these numbers scaled to \[0, 1\]; see [scScore()] for the score over many
 #'     fits);
@@ -83,12 +98,14 @@
 #'   * `batch_names`, `batch`, `batch_column`: the batches, each cell's batch, and the columns it
 #'     came from; `covariates`: the levels of each covariate;
 #'   * `n_parameters`: effective parameters, those of existing connections;
-#'   * `epochs`, `best_epoch`, `stopped` (`"completed"`, `"early_stopping"` or `"interrupted"`),
-#'     `seconds`, `settings`, `cell_names`, `call`;
+#'   * `epochs`, `best_epoch`, `seconds`, `settings`, `cell_names`, `call`, and `stopped`:
+#'     `"completed"`, `"early_stopping"`, `"interrupted"` or `"diverged"`, when the loss was no
+#'     number any more (the model is then that of the last epoch before, and there is a warning of
+#'     class `scvae_warning_diverged`);
 #'   * `model`: the model itself, as raw bytes. The object can therefore be saved with `saveRDS()`
 #'     and used in another session; [saveSCVAE()] writes the bytes alone.
 #' @seealso [predict.SCVAE()], [denoiseCounts()], [transferBatchStyle()], [scScore()],
-#'   [plot.SCVAE()], [RunSCVAE()], [runSCVAE()]
+#'   [plot.SCVAE()], [resumeSCVAE()], [RunSCVAE()], [runSCVAE()]
 #' @examples
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
 #' model <- fitSCVAE(sim$counts,
@@ -105,7 +122,7 @@ fitSCVAE <- function(x,
                      min_genes = 200,
                      n_hidden = 128,
                      n_latent = 10,
-                     likelihood = c("zinb", "nb"),
+                     likelihood = c("zinb", "nb", "poisson"),
                      fc_layer = TRUE,
                      dropout_rate = 0,
                      max_epochs = NULL,
@@ -120,20 +137,26 @@ fitSCVAE <- function(x,
                      connections = connectionControl(),
                      training = trainingControl(),
                      batches = batchControl(),
+                     filtered_cells = c("embed", "NA"),
+                     checkpoint = NULL,
+                     checkpoint_every = 1,
                      seed = NULL,
                      threads = NULL,
                      device = c("auto", "cpu", "cuda"),
                      verbose = TRUE) {
   call <- rlang::current_env()
   settings <- check_settings(mget(setting_names()), call)
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
   counts <- as_counts(x, ..., call = call)
-  model <- fit_counts(counts, batch, settings, check_seed(seed, call = call), verbose, call)
+  model <- fit_counts(
+    counts, batch, settings, options, check_seed(seed, call = call), verbose, call
+  )
   model$call <- short_call(match.call(), "fitSCVAE")
   model
 }
 
 # The fit itself, for counts and settings that are checked.
-fit_counts <- function(counts, batch, settings, seed, verbose, call) {
+fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
   check_flag(verbose, "verbose", call)
   batch <- resolve_batch(batch, counts, call)
   check_batch_size(batch, call = call)
@@ -146,17 +169,34 @@ fit_counts <- function(counts, batch, settings, seed, verbose, call) {
        {if (!is.null(batch)) sprintf(' in %d batches', length(batch$names))}."
     )
   }
+  train <- function(keep_interrupted, progress) {
+    rs_fit(
+      counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings),
+      options$checkpoint, options$checkpoint_every, keep_interrupted, progress
+    )
+  }
+  run_fit(train, counts, batch, settings, options, verbose, call)
+}
+
+# What Ctrl-C does is no setting of the model.
+without_interrupt <- function(settings) settings[names(settings) != "on_interrupt"]
+
+# `train`, from the start or from a checkpoint, becomes a model.
+run_fit <- function(train, counts, batch, settings, options, verbose, call) {
+  keep_interrupted <- settings$on_interrupt == "return"
+  settings <- without_interrupt(settings)
   started <- Sys.time()
   progress <- new_progress(verbose, "Training ", fit_progress)
   on.exit(progress$done())
-  fit <- rust_call(
-    rs_fit(counts$data, counts$gene_names, rust_batch(batch), settings, progress$update),
-    call
-  )
+  fit <- rust_call(train(keep_interrupted, progress$update), call)
   progress$done()
   seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
   model <- new_scvae(fit, counts, batch, settings, seconds)
-  warn_after_fit(model, fit, batch, call)
+  if (options$filtered_cells == "NA") {
+    model$latent[!model$trained_cells, ] <- NA_real_
+    model$latent_sd[!model$trained_cells, ] <- NA_real_
+  }
+  warn_after_fit(model, fit, options$filtered_cells, batch, call)
   if (verbose) {
     cli::cli_inform(c(
       v = "{fit$epochs} epoch{?s} in {duration_text(seconds)}, final loss \\
@@ -207,38 +247,82 @@ drop_single_batch <- function(batch, verbose) {
 
 # What Rust needs to know of the batches.
 rust_batch <- function(batch) {
-  as.list(batch[c("codes", "names", "covariates", "levels")])
+  out <- as.list(batch[c("codes", "names", "covariates", "levels")])
+  out$columns <- batch$column
+  out
 }
 
-warn_after_fit <- function(model, fit, batch, call) {
-  dropped <- nrow(model$latent) - length(fit$cells)
+warn_after_fit <- function(model, fit, filtered_cells, batch, call) {
+  n_cells <- nrow(model$latent)
+  dropped <- sum(!model$trained_cells)
   if (dropped > 0) {
+    min_genes <- model$settings$min_genes
     warn_scvae(
       c(
-        "{dropped} of {nrow(model$latent)} cells {?has/have} fewer than {.arg min_genes} = \\
-         {model$settings$min_genes} genes and {?is/are} left out.",
-        i = "{cli::qty(dropped)}{?Its/Their} embedding is NA."
+        "{dropped} of {n_cells} cells {cli::qty(dropped)}{?has/have} fewer than \\
+         {.arg min_genes} = {min_genes} genes, and the model was not trained on \\
+         {cli::qty(dropped)}{?it/them}.",
+        i = if (filtered_cells == "NA") {
+          "{cli::qty(dropped)}{?Its/Their} embedding is NA."
+        } else {
+          "{cli::qty(dropped)}{?It is/They are} embedded all the same; \\
+           {.code filtered_cells = \"NA\"} would leave {?it/them} out."
+        }
       ),
       "filtered"
     )
     if (!is.null(batch)) {
-      check_batch_size(batch, kept = fit$cells, call = call)
+      check_batch_size(batch, kept = model$trained_cells, call = call)
     }
   }
-  warn_interrupted(fit$stopped, fit$epochs)
-}
-
-warn_interrupted <- function(stopped, epochs) {
-  if (identical(stopped, "interrupted")) {
+  warn_latent(model)
+  warn_diverged(model)
+  if (fit$interrupted) {
+    # Also when the training was over by then: no Ctrl-C is passed over without a word.
     warn_scvae(
       c(
-        "The training was interrupted after {epochs} epoch{?s}.",
+        "The training was interrupted after {fit$epochs} epoch{?s}.",
         i = "The model holds what was learned until then and can be used."
       ),
       "interrupted"
     )
   }
   invisible()
+}
+
+# The prior of the latent values is N(0, 1). A value of 20 costs 200 nats of divergence, in one
+# dimension of one cell. With the default settings cells stay within 5 of 0; of simulated counts
+# fitted without that cost (kl_weight = 0), within 7.
+latent_bound <- 20
+
+warn_latent <- function(model) {
+  farthest <- max(abs(model$latent), na.rm = TRUE)
+  if (farthest > latent_bound && model$stopped != "diverged") {
+    warn_scvae(
+      c(
+        "The embedding reaches {format(farthest, digits = 3)} from 0, but nothing beyond \\
+         {latent_bound} is plausible: the fit went astray.",
+        i = "Lower {.arg lr}, which is {model$settings$lr}.",
+        i = if (model$settings$kl_weight < 1) {
+          "Or raise {.arg kl_weight}, which is {model$settings$kl_weight}."
+        }
+      ),
+      "latent"
+    )
+  }
+}
+
+warn_diverged <- function(model, lr = model$settings$lr) {
+  if (model$stopped == "diverged") {
+    kept <- model$best_epoch %||% model$epochs
+    warn_scvae(
+      c(
+        "The fit diverged: after epoch {model$epochs} the loss was no number any more.",
+        i = "The model is that of epoch {kept}. Lower {.arg lr}, which is {lr}."
+      ),
+      "diverged"
+    )
+  }
 }
 
 new_scvae <- function(fit, counts, batch, settings, seconds) {
@@ -248,8 +332,9 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   structure(
     list(
       model = fit$model,
-      latent = spread_rows(fit$latent, fit$cells, counts$cell_names),
-      latent_sd = spread_rows(fit$latent_sd, fit$cells, counts$cell_names),
+      latent = embedding_rows(fit$latent, counts$cell_names),
+      latent_sd = embedding_rows(fit$latent_sd, counts$cell_names),
+      trained_cells = seq_len(counts$n_cells) %in% fit$cells,
       genes = gene_table(counts$gene_names, fit$genes, connections),
       connections = connections,
       history = history_table(fit$history),
@@ -270,14 +355,12 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   )
 }
 
-# Rows of the kept cells, NA for the others.
-spread_rows <- function(values, kept, cell_names) {
-  out <- matrix(
-    NA_real_, length(cell_names), ncol(values),
-    dimnames = list(cell_names, latent_names(ncol(values)))
-  )
-  out[kept, ] <- values
-  out
+# Which cells took part in the training: all of a mapped model's, which filters none.
+trained_cells <- function(model) model$trained_cells %||% !is.na(model$latent[, 1])
+
+embedding_rows <- function(values, cell_names) {
+  dimnames(values) <- list(cell_names, latent_names(ncol(values)))
+  values
 }
 
 latent_names <- function(n) paste0("SCVAE_", seq_len(n))

@@ -5,7 +5,8 @@
 #' Adds one or more batches to a model and trains only what is theirs: the modules of the new
 #' batches in the encoder and the decoder, and their offsets per gene. All else stays as it is, to
 #' the last bit, so the embedding of the cells that the model was trained with does not change, and
-#' new cells lie where the model's own cells of their kind do. It takes seconds.
+#' new cells lie where the model's own cells of their kind do. It takes seconds; Ctrl-C leaves
+#' nothing.
 #'
 #' The model remembers means over groups of like cells (no single cell). The new cells are compared
 #' with these to measure what sets their batch apart, so the new batch may hold some of the kinds
@@ -54,10 +55,11 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
                      max_epochs = NULL, lr = 1e-3, seed = NULL, threads = NULL, verbose = TRUE) {
   call <- rlang::current_env()
   check_model(model, call)
-  if (length(model$covariates) > 1) {
+  open <- open_model(model, call)
+  if (length(open$covariates) > 1) {
     abort_scvae(
       c(
-        "This model has {length(model$covariates)} covariates; batches can be mapped to a model \\
+        "This model has {length(open$covariates)} covariates; batches can be mapped to a model \\
          with one.",
         i = "Fit a model with one {.arg batch}, or fit all cells together."
       ),
@@ -69,8 +71,8 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
   k <- check_number(k, "k", min = 1, whole = TRUE, call = call)
   labels <- check_reference_labels(labels, model, call)
   counts <- as_counts(newdata, ..., call = call)
-  batch <- new_batches(batch, model, counts, call)
-  position <- align_genes(model, counts, call)
+  batch <- new_batches(batch, open, counts, call)
+  position <- align_genes(open, counts, call)
   settings <- list(
     max_epochs = check_number(
       max_epochs, "max_epochs",
@@ -91,7 +93,7 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
   started <- Sys.time()
   mapped <- rust_call(
     rs_map(
-      model$model, counts$data, position, batch$codes, batch$names, settings, progress$update
+      open$handle, counts$data, position, batch$codes, batch$names, settings, progress$update
     ),
     call
   )
@@ -108,7 +110,8 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
     )
   }
   result <- mapped_model(mapped, model, counts, batch, seconds)
-  warn_interrupted(result$stopped, result$epochs)
+  # The rate is this call's, not the model's.
+  warn_diverged(result, settings$lr)
   result$call <- short_call(match.call(), "mapSCVAE")
   if (!is.null(labels)) {
     result$labels <- vote(model$latent, labels, result$latent, k)
@@ -121,7 +124,7 @@ mapping_epochs <- function(n_cells, batch_size) {
   max(20, ceiling(100 * (batch_size %||% 128) / n_cells))
 }
 
-new_batches <- function(batch, model, counts, call) {
+new_batches <- function(batch, open, counts, call) {
   if (is.character(batch) && length(batch) == 1 && !is.na(batch) && !batch %in% counts$columns) {
     batch <- rep(batch, counts$n_cells)
   }
@@ -133,7 +136,7 @@ new_batches <- function(batch, model, counts, call) {
       call
     )
   }
-  known <- intersect(batch$names, model$batch_names %||% "reference")
+  known <- intersect(batch$names, open$batch_names %||% "reference")
   if (length(known) > 0) {
     abort_scvae(
       c(
@@ -157,7 +160,6 @@ mapped_model <- function(mapped, model, counts, batch, seconds) {
   result$latent <- name(mapped$latent)
   result$latent_sd <- name(mapped$latent_sd)
   result$batch <- factor(as.character(batch$values), levels = result$batch_names)
-  result$batch_column <- model$batch_column
   result$cell_names <- counts$cell_names
   result$seconds <- seconds
   result
@@ -191,9 +193,11 @@ check_reference_labels <- function(labels, model, call) {
       call
     )
   }
-  if (names_all_cells(names(labels), model$cell_names)) {
-    labels <- labels[model$cell_names]
+  if (names_all_cells(names(labels), model$cell_names, "labels", call)) {
+    labels <- labels[match(model$cell_names, names(labels))]
   }
+  # Cells that the filter dropped do not vote.
+  labels[!trained_cells(model)] <- NA
   if (all(is.na(labels) | is.na(model$latent[, 1]))) {
     abort_scvae(
       c(

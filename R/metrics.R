@@ -51,8 +51,9 @@
 #' none. A score that these cells do not define is NA, and so are the means over it.
 #'
 #' @section Cells:
-#' Left out, with a message, are cells without coordinates (NA, as for cells that the filter of
-#' [fitSCVAE()] dropped) and cells without a label (NA).
+#' Left out, with a message, are cells without coordinates (NA), cells that were embedded by scVAE
+#' without being trained on (the filter of [fitSCVAE()] dropped them; give a matrix to score them,
+#' too) and cells without a label (NA).
 #'
 #' Nearest neighbours are exact, and no table of all pairs of cells is ever held. The cell itself is
 #' the first of its 15, 50 or 90 nearest. Which of several at exactly the same distance is taken is

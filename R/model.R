@@ -16,12 +16,14 @@ format.SCVAE <- function(x, ...) {
   cells <- if (is.null(x$latent)) {
     "not in the file"
   } else {
-    kept <- sum(!is.na(x$latent[, 1]))
-    paste0(number(kept), kept_note(nrow(x$latent), kept, number))
+    trained <- trained_cells(x)
+    n_all <- number(length(trained))
+    if (all(trained)) n_all else sprintf("%s of %s trained", number(sum(trained)), n_all)
   }
   stopped <- switch(x$stopped,
     early_stopping = " (stopped early)",
     interrupted = " (interrupted)",
+    diverged = " (diverged)",
     ""
   )
   time <- if (is.null(x$seconds)) "" else paste(" in", duration_text(x$seconds))
@@ -67,7 +69,7 @@ shorten <- function(names, n = 5) {
 summary.SCVAE <- function(object, n = 10, ...) {
   n <- check_number(n, "n", min = 1, whole = TRUE)
   genes <- object$genes[object$genes$kept, ]
-  genes <- genes[order(-genes$scscore, genes$gene, method = "radix"), ]
+  genes <- genes[order(-genes$scscore, method = "radix"), ]
   structure(
     list(
       model = format(object),
@@ -107,7 +109,7 @@ print.summary.SCVAE <- function(x, ...) {
 #'
 #' @param object A model from [fitSCVAE()] or [loadSCVAE()].
 #' @param newdata Counts, in any form that [fitSCVAE()] takes. If it is missing, `type = "latent"`
-#'   and `"sd"` give the embedding of the cells that the model was trained with.
+#'   and `"sd"` give the embedding of the cells that the model was fitted to.
 #' @param type What to compute:
 #'   * `"latent"`, `"sd"`: mean and standard deviation of the embedding, cells x dimensions;
 #'   * `"px_rate"`: the expected count without zero inflation, `library * px_scale`, genes x cells;
@@ -152,10 +154,10 @@ predict.SCVAE <- function(object, newdata,
         call
       )
     }
-    return(embed_cells(object, counts, batch, type, cells, threads, call))
+    return(embed_cells(open_model(object, call), counts, batch, type, cells, threads, call))
   }
   reconstruct_cells(
-    object, counts, batch, genes, cells, library, type,
+    open_model(object, call), counts, batch, genes, cells, library, type,
     style = NULL, threads = threads, call = call
   )
 }
@@ -186,19 +188,26 @@ stored_embedding <- function(object, type, cells, call) {
   out[rows, , drop = FALSE]
 }
 
-embed_cells <- function(object, counts, batch, type, cells, threads, call) {
+# A model ready for use: read from its bytes once, for all calls of Rust that a function makes. Its
+# genes and batches are from these bytes, too, as the object's tables may have been edited.
+open_model <- function(object, call) {
+  handle <- rust_call(rs_load_model(object$model), call)
+  structure(c(list(handle = handle), rust_call(rs_model_names(handle), call)), class = "scvae_open")
+}
+
+embed_cells <- function(open, counts, batch, type, cells, threads, call) {
   rows <- choose_index(cells, counts$cell_names, "cells", call)
-  position <- align_genes(object, counts, call)
-  codes <- model_batch_codes(object, batch, counts, call)
-  out <- rust_call(rs_embed(object$model, counts$data, position, codes, threads), call)
+  position <- align_genes(open, counts, call)
+  codes <- model_batch_codes(open, batch, counts, call)
+  out <- rust_call(rs_embed(open$handle, counts$data, position, codes, threads), call)
   out <- if (type == "latent") out$mean else out$sd
   dimnames(out) <- list(counts$cell_names, latent_names(ncol(out)))
   out[rows, , drop = FALSE]
 }
 
 # For every gene of the counts its number in the model, or NA.
-align_genes <- function(object, counts, call) {
-  known <- model_genes(object)
+align_genes <- function(open, counts, call) {
+  known <- open$gene_names
   position <- match(counts$gene_names, known)
   found <- sum(!is.na(position))
   n_model <- length(known)
@@ -226,26 +235,24 @@ align_genes <- function(object, counts, call) {
   if (found < n_model) {
     lacking <- n_model - found
     warn_scvae(
-      "{lacking} of the model's {n_model} genes {?is/are} not in the data and {?is/are} taken as \\
-       zero.",
+      "{lacking} of the model's {n_model} genes {cli::qty(lacking)}{?is/are} not in the data and \\
+       {?is/are} taken as zero.",
       "genes"
     )
   }
   position
 }
 
-model_genes <- function(object) object$genes$gene[object$genes$kept]
-
 # Codes, from 0, in the model's batches, or NULL for a model without batches.
-model_batch_codes <- function(object, batch, counts, call) {
-  known <- object$batch_names
+model_batch_codes <- function(open, batch, counts, call) {
+  known <- open$batch_names
   if (is.null(known)) {
     if (!is.null(batch)) {
       warn_scvae("The model has no batches; {.arg batch} is not used.", "batch")
     }
     return(NULL)
   }
-  column <- object$batch_column
+  column <- open$batch_columns
   present <- column %in% c(counts$columns, counts$hidden_columns)
   if (is.null(batch) && !is.null(column) && all(present)) {
     batch <- column
@@ -264,7 +271,7 @@ model_batch_codes <- function(object, batch, counts, call) {
         !batch %in% counts$columns) {
     batch <- rep(batch, counts$n_cells)
   }
-  known_covariates <- names(object$covariates)
+  known_covariates <- names(open$covariates)
   values <- resolve_batch(batch, counts, call, known_covariates)$values
   unknown <- setdiff(levels(values), known)
   if (length(unknown) > 0) {
@@ -295,7 +302,8 @@ choose_index <- function(index, names, what, call) {
       nearest <- if (length(names) < 1e5) nearest_name(absent[1], names)
       abort_scvae(
         c(
-          "{length(absent)} of {.arg {what}} {?is/are} unknown: {.val {shown}}.",
+          "{length(absent)} of {.arg {what}} {cli::qty(length(absent))}{?is/are} unknown: \\
+           {.val {shown}}.",
           i = if (what == "genes") "Genes that the filter dropped are not in the model.",
           i = if (!is.null(nearest)) "Did you mean {.val {nearest}}?"
         ),

@@ -6,8 +6,9 @@
 #'
 #' @section Options:
 #' * `scVAE.threads`: the number of threads that all functions use unless `threads` is given.
-#'   Without it, all cores that R sees are used, at most as many as the environment variable
-#'   `OMP_THREAD_LIMIT` says, and at most two while `R CMD check` runs.
+#'   Without it, all cores that this process may use are, at most as many as the environment
+#'   variables `SLURM_CPUS_PER_TASK` and `OMP_THREAD_LIMIT` say, and at most two while `R CMD check`
+#'   runs.
 #'
 #' @section Conditions:
 #' Every error has the class `scvae_error` and one of `scvae_error_argument` (an argument),
@@ -15,7 +16,8 @@
 #' `scvae_error_model` (a damaged model, or one that does not fit the data),
 #' `scvae_error_numerical`, `scvae_error_package` (a suggested package is missing) and
 #' `scvae_error_internal`. Warnings have the class `scvae_warning` and one of
-#' `scvae_warning_filtered`, `scvae_warning_batch`, `scvae_warning_genes` and
+#' `scvae_warning_filtered`, `scvae_warning_batch`, `scvae_warning_genes`, `scvae_warning_latent`
+#' (a fit that went astray), `scvae_warning_mapping`, `scvae_warning_ties` and
 #' `scvae_warning_interrupted`.
 #'
 #' @useDynLib scVAE, .registration = TRUE

@@ -17,8 +17,15 @@ cells_to_score <- function(cells, labels, batch, unintegrated, verbose, call) {
   }
   placed <- rowSums(!is.finite(cells$values)) == 0
   labelled <- if (is.null(labels)) rep(TRUE, cells$n_cells) else !is.na(labels)
-  kept <- which(placed & labelled)
-  report_left_out(sum(!placed), sum(placed & !labelled), cells$n_cells, verbose)
+  # Unknown is trained: the flag is lacking in cells that a merge brought in.
+  untrained <- if (is.null(cells$trained)) rep(FALSE, cells$n_cells) else cells$trained %in% FALSE
+  kept <- which(placed & labelled & !untrained)
+  why <- c(
+    "without coordinates" = sum(!placed),
+    "not trained on" = sum(placed & untrained),
+    "without a label" = sum(placed & !untrained & !labelled)
+  )
+  report_left_out(why[why > 0], cells$n_cells, verbose)
   check_enough_cells(kept, labels[kept], call)
   batch <- batch[kept]
   if (length(unique(batch)) == 1) {
@@ -51,8 +58,9 @@ resolve_unintegrated <- function(unintegrated, cells, call) {
     unintegrated <- cells$other(unintegrated, "unintegrated")
   }
   unintegrated <- numeric_matrix(unintegrated, "unintegrated", call)
-  if (cells$has_names && names_all_cells(rownames(unintegrated), cells$cell_names)) {
-    return(unintegrated[cells$cell_names, , drop = FALSE])
+  given <- if (cells$has_names) rownames(unintegrated)
+  if (names_all_cells(given, cells$cell_names, "unintegrated", call)) {
+    return(unintegrated[match(cells$cell_names, given), , drop = FALSE])
   }
   if (nrow(unintegrated) != cells$n_cells) {
     abort_scvae(
@@ -84,13 +92,11 @@ finite_rows <- function(before, kept, call) {
   before
 }
 
-report_left_out <- function(n_unplaced, n_unlabelled, n_cells, verbose) {
-  left_out <- n_unplaced + n_unlabelled
+# `why` holds the numbers of cells, by reason.
+report_left_out <- function(why, n_cells, verbose) {
+  left_out <- sum(why)
   if (left_out > 0 && verbose) {
-    why <- c(
-      if (n_unplaced > 0) sprintf("%d without coordinates", n_unplaced),
-      if (n_unlabelled > 0) sprintf("%d without a label", n_unlabelled)
-    )
+    why <- paste(why, names(why))
     cli::cli_inform(c(
       i = "{left_out} of {n_cells} cells {?is/are} left out: {why}."
     ))

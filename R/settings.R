@@ -59,18 +59,23 @@ connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.
 #' @param sampling How mini-batches are drawn: `"replacement"`, from every batch in proportion to
 #'   its cells; `"balanced"`, the same number from every batch, as in the paper, which draws the
 #'   cells of small batches over and over; or `"shuffle"`, every cell once per epoch.
+#' @param on_interrupt What Ctrl-C does from the second epoch on: `"return"`, the fit ends, with a
+#'   warning, and returns what was learned; `"stop"`, nothing is returned, and a loop around the fit
+#'   ends, too.
 #' @return A list for the argument `training` of [fitSCVAE()].
 #' @examples
 #' trainingControl(sampling = "shuffle")
 #' @export
 trainingControl <- function(eps = 0.01, weight_decay = 1e-6, depth_range = 0.02,
-                            sampling = c("replacement", "balanced", "shuffle")) {
+                            sampling = c("replacement", "balanced", "shuffle"),
+                            on_interrupt = c("return", "stop")) {
   call <- rlang::current_env()
   out <- list(
     eps = check_number(eps, "eps", min = 0, open = "min", call = call),
     weight_decay = check_number(weight_decay, "weight_decay", min = 0, call = call),
     depth_range = check_number(depth_range, "depth_range", 0, 1, open = "max", call = call),
-    sampling = check_choice(sampling, c("replacement", "balanced", "shuffle"), "sampling", call)
+    sampling = check_choice(sampling, c("replacement", "balanced", "shuffle"), "sampling", call),
+    on_interrupt = check_choice(on_interrupt, c("return", "stop"), "on_interrupt", call)
   )
   structure(out, class = "scvae_training_control")
 }
@@ -116,15 +121,19 @@ batchControl <- function(masks = c("shared", "separate"), offsets = TRUE,
 
 # The arguments of fitSCVAE() that are settings.
 setting_names <- function() {
-  setdiff(names(formals(fitSCVAE)), c("x", "batch", "...", "seed", "verbose"))
+  setdiff(names(formals(fitSCVAE)), c("x", "batch", "...", option_names(), "seed", "verbose"))
 }
 
+# Those that say what a fit does besides fitting.
+option_names <- function() c("filtered_cells", "checkpoint", "checkpoint_every")
+
 # The settings from named arguments of any of the package's functions; the rest has the defaults
-# of fitSCVAE(). `also` names arguments that are not settings, for the hint in the error.
+# of fitSCVAE().
 settings_from <- function(args, call, also = character()) {
   known <- setting_names()
   given <- if (length(args)) names(args) %||% rep("", length(args))
-  check_known_arguments(given, c(known, also), call)
+  # Those of RunSCVAE(), which an argument that comes here may have been meant for.
+  check_known_arguments(given, known, call, also = c("batch", "assay", "layer", "features", also))
   defaults <- lapply(formals(fitSCVAE)[known], eval, envir = topenv())
   defaults[names(args)] <- args
   check_settings(defaults, call)
@@ -139,7 +148,7 @@ check_settings <- function(s, call) {
     min_genes = count("min_genes", 0),
     n_hidden = count("n_hidden", 2, 65536),
     n_latent = count("n_latent", 1, 1024),
-    likelihood = check_choice(s$likelihood, c("zinb", "nb"), "likelihood", call),
+    likelihood = check_choice(s$likelihood, c("zinb", "nb", "poisson"), "likelihood", call),
     fc_layer = check_flag(s$fc_layer, "fc_layer", call),
     dropout_rate = check_number(s$dropout_rate, "dropout_rate", 0, 1, open = "max", call = call),
     max_epochs = count("max_epochs", 1, null_ok = TRUE),

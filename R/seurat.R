@@ -5,6 +5,7 @@ as_counts.Seurat <- function(x, assay = NULL, layer = "counts", # nolint: object
   refuse_dots(c("assay", "layer", "features"), ..., call = call)
   need_package("SeuratObject", "for Seurat objects", call)
   assay <- seurat_assay(x, assay, call)
+  check_raw_assay(x, assay, layer, call)
   out <- as_counts(x[[assay]], layer = layer, features = features, call = call)
   meta <- x[[]]
   cells <- out$cell_names
@@ -27,6 +28,58 @@ seurat_assay <- function(x, assay, call) {
     )
   }
   assay
+}
+
+# Counts that were made from those of another assay look like counts (those of SCTransform are whole
+# numbers), but are none.
+check_raw_assay <- function(x, assay, layer, call) {
+  reason <- derived_from_counts(x[[assay]])
+  if (is.null(reason) && identical(layer, "counts") && !holds_counts(x[[assay]])) {
+    reason <- "holds no counts, only values computed from those of another assay"
+  }
+  if (is.null(reason)) {
+    return(invisible())
+  }
+  is_raw <- function(name) is.null(derived_from_counts(x[[name]])) && holds_counts(x[[name]])
+  raw <- Filter(is_raw, SeuratObject::Assays(x))
+  raw <- c(intersect(slot(x[[assay]], "assay.orig"), raw), raw)
+  abort_scvae(
+    c(
+      "The assay {.val {assay}} {reason}. scVAE needs the raw counts.",
+      i = if (length(raw) > 0) "Use {.code assay = \"{raw[1]}\"}." else "No other assay has them."
+    ),
+    "argument",
+    call
+  )
+}
+
+# Why an assay's counts are not raw ones, or NULL.
+derived_from_counts <- function(assay) {
+  # Before Seurat 4 the results of SCTransform() had no class of their own.
+  by_sctransform <- inherits(assay, "SCTAssay") ||
+    any(c("vst.out", "vst.set") %in% names(slot(assay, "misc")))
+  if (by_sctransform) "holds counts that SCTransform has corrected"
+}
+
+holds_counts <- function(assay) {
+  if (inherits(assay, "StdAssay")) {
+    any(grepl("^counts($|\\.)", from_seurat5("Layers")(assay)))
+  } else {
+    min(dim(slot(assay, "counts"))) > 0
+  }
+}
+
+as_counts.SCTAssay <- function(x, ..., # nolint: object_name_linter.
+                               call = rlang::caller_env()) {
+  reason <- derived_from_counts(x)
+  abort_scvae(
+    c(
+      "This assay {reason}. scVAE needs the raw counts.",
+      i = "Give the assay it was made from, for example {.code object[[\"RNA\"]]}."
+    ),
+    "argument",
+    call
+  )
 }
 
 # Version 3 and 4.
@@ -168,13 +221,20 @@ choose_features <- function(counts, features, call) {
 #' not become batches by themselves; `batch = "layers"` asks for that (unless the cells have a
 #' column of this name, which then counts).
 #'
-#' Cells that the filter drops have NA in the embedding, with a warning. Remove them before
-#' neighbours or a UMAP are computed, for example with
-#' `subset(object, cells = names(which(!is.na(Embeddings(object, "scvae")[, 1]))))`.
+#' The assay must hold counts as they were measured. Assays that were made from another one, by
+#' `SCTransform()` or by an integration, are refused, also where their counts are whole numbers:
+#' give `assay = "RNA"` where such an assay is the default one.
+#'
+#' Cells that the filter drops are embedded like all others, so that neighbours and a UMAP can be
+#' computed, but the model is not trained on them: a warning says how many there are, and the meta
+#' data tell which. To leave them out use `subset(object, scvae_trained)`; with
+#' `filtered_cells = "NA"` their rows are NA, which few functions bear.
 #'
 #' @section What is stored:
 #' * the reduction `reduction.name`, with the embedding; its `misc` slot holds the model, which
 #'   [scvaeModel()] returns and which survives `saveRDS()`;
+#' * with the cells: the column `scvae_trained` (the reduction's name and `_trained`), FALSE for
+#'   cells that the filter dropped;
 #' * with the genes: assays of version 5 get the columns `vf_scscore_counts_score`, `_variable`
 #'   (a score of at least 0.6) and `_rank`, so that `VariableFeatures(object, method = "scscore")`
 #'   works (for split layers there are such columns for each layer, with the same content); assays
@@ -184,7 +244,7 @@ choose_features <- function(counts, features, call) {
 #' @param object A Seurat object, an assay, or a matrix of counts (genes x cells).
 #' @param batch The batch of each cell: the name of a column of the cells' meta data, or a vector
 #'   with one value per cell. NULL: no batches.
-#' @param assay The assay to use; NULL: the default assay.
+#' @param assay The assay to use; NULL: the default assay. It must hold raw counts.
 #' @param layer The layer with the raw counts (in assays of version 3 and 4 called slot).
 #' @param features Genes to use. NULL, the default: all genes.
 #' @param reduction.name,reduction.key Name and key of the new reduction.
@@ -233,6 +293,20 @@ RunSCVAE.Assay <- function(object, batch = NULL, assay = NULL, layer = "counts",
 #' @export
 RunSCVAE.StdAssay <- RunSCVAE.Assay
 
+#' @method RunSCVAE SummarizedExperiment
+#' @export
+RunSCVAE.SummarizedExperiment <- function(object, ...) {
+  kind <- class(object)[1]
+  abort_scvae(
+    c(
+      "{.fn RunSCVAE} is for Seurat; {.arg object} is of class {.cls {kind}}.",
+      i = "Use {.fn runSCVAE}, which returns the object with its results."
+    ),
+    "argument",
+    rlang::current_env()
+  )
+}
+
 #' @rdname RunSCVAE
 #' @method RunSCVAE Seurat
 #' @export
@@ -254,6 +328,8 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
   )
   object[[reduction.name]] <- reduction
   model <- methods::slot(reduction, "misc")$model
+  trained <- colnames(object) %in% model$cell_names[model$trained_cells]
+  object[[trained_column(reduction.name)]] <- stats::setNames(trained, colnames(object))
   object[[assay]] <- add_gene_scores(object[[assay]], model, layer)
   # The log keeps every argument, so a batch given as a vector is left out of it.
   if (length(batch) > 1) {
@@ -263,6 +339,7 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
 }
 
 run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use, verbose, ...,
+                         filtered_cells = "embed", checkpoint = NULL, checkpoint_every = 1,
                          call) {
   need_package("SeuratObject", "for a dimensional reduction", call)
   check_string(reduction.key, "reduction.key", call = call)
@@ -277,7 +354,8 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
       call
     )
   }
-  settings <- settings_from(list(...), call)
+  settings <- settings_from(list(...), call, also = option_names())
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
   seed <- check_seed(seed.use, "seed.use", call)
   counts <- as_counts(object, call = call)
   if (!is.null(features)) {
@@ -292,7 +370,7 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
     counts$gene_names <- rownames(counts$data)
     counts$n_genes <- length(counts$gene_names)
   }
-  model <- fit_counts(counts, batch, settings, seed, verbose, call)
+  model <- fit_counts(counts, batch, settings, options, seed, verbose, call)
   embeddings <- model$latent
   colnames(embeddings) <- paste0(reduction.key, seq_len(ncol(embeddings)))
   SeuratObject::CreateDimReducObject(

@@ -29,7 +29,10 @@ denoiseCounts <- function(model, x, ..., batch = NULL, genes = NULL, cells = NUL
                           threads = NULL) {
   call <- rlang::current_env()
   check_model(model, call)
-  reconstruct_output(model, x, ...,
+  output <- check_choice(output, c("counts", "lognormalised"), "output", call)
+  threads <- check_threads(threads, call)
+  counts <- as_counts(x, ..., call = call)
+  reconstruct_output(open_model(model, call), counts,
     style = NULL, batch = batch, genes = genes, cells = cells, library = library, output = output,
     threads = threads, call = call
   )
@@ -77,15 +80,19 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
   if (missing(to)) {
     to <- NULL
   }
-  styles <- transfer_styles(model, to, call)
+  open <- open_model(model, call)
+  styles <- transfer_styles(open, to, call)
   holds <- inherits(x, "Seurat") || methods::is(x, "SingleCellExperiment")
   as_matrix <- !holds || identical(name, NA)
   if (!as_matrix) {
     names <- style_names(name, names(styles), call)
     check_new_cells(cells, call)
   }
+  output <- check_choice(output, c("counts", "lognormalised"), "output", call)
+  threads <- check_threads(threads, call)
+  counts <- as_counts(x, ..., call = call)
   results <- lapply(styles, function(style) {
-    reconstruct_output(model, x, ...,
+    reconstruct_output(open, counts,
       style = style, batch = batch, genes = genes, cells = cells, library = library,
       output = output, threads = threads, call = call
     )
@@ -94,14 +101,14 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
     return(if (length(results) == 1) results[[1]] else results)
   }
   for (i in seq_along(results)) {
-    x <- add_style(x, results[[i]], names[i], output[1], call)
+    x <- add_style(x, results[[i]], names[i], output, call)
   }
   x
 }
 
 # What to decode with: for each result one code per covariate, from 0, NA for each cell's own.
-transfer_styles <- function(model, to, call) {
-  covariates <- model$covariates
+transfer_styles <- function(open, to, call) {
+  covariates <- open$covariates
   if (is.null(covariates)) {
     abort_scvae(
       c(
@@ -209,14 +216,11 @@ check_model <- function(model, call) {
   }
 }
 
-reconstruct_output <- function(model, x, ..., style, batch, genes, cells, library, output,
-                               threads, call) {
-  output <- check_choice(output, c("counts", "lognormalised"), "output", call)
-  threads <- check_threads(threads, call)
-  counts <- as_counts(x, ..., call = call)
+reconstruct_output <- function(open, counts, style, batch, genes, cells, library, output, threads,
+                               call) {
   what <- if (output == "counts") "px_rate" else "px_scale"
   values <- reconstruct_cells(
-    model, counts, batch, genes, cells, library, what,
+    open, counts, batch, genes, cells, library, what,
     style = style, threads = threads, call = call
   )
   if (output == "lognormalised") log1p(values * 1e4) else values
@@ -225,24 +229,24 @@ reconstruct_output <- function(model, x, ..., style, batch, genes, cells, librar
 # Values per call of Rust: 40 MB.
 reconstruct_chunk <- 5e6
 
-reconstruct_cells <- function(model, counts, batch, genes, cells, library, what, style, threads,
+reconstruct_cells <- function(open, counts, batch, genes, cells, library, what, style, threads,
                               call, chunk = reconstruct_chunk) {
-  library <- check_library(library, model, style, call)
-  gene_index <- choose_index(genes, model_genes(model), "genes", call)
+  library <- check_library(library, open, style, call)
+  gene_index <- choose_index(genes, open$gene_names, "genes", call)
   cell_index <- choose_index(cells, counts$cell_names, "cells", call)
-  position <- align_genes(model, counts, call)
-  codes <- model_batch_codes(model, batch, counts, call)
-  style <- style %||% rep(NA_integer_, length(model$covariates))
+  position <- align_genes(open, counts, call)
+  codes <- model_batch_codes(open, batch, counts, call)
+  style <- style %||% rep(NA_integer_, length(open$covariates))
   out <- matrix(
     0, length(gene_index), length(cell_index),
-    dimnames = list(model_genes(model)[gene_index], counts$cell_names[cell_index])
+    dimnames = list(open$gene_names[gene_index], counts$cell_names[cell_index])
   )
   per_chunk <- max(1, floor(chunk / max(1, length(gene_index))))
   chunks <- split(seq_along(cell_index), (seq_along(cell_index) - 1) %/% per_chunk)
   for (columns in chunks) {
     out[, columns] <- rust_call(
       rs_reconstruct(
-        model$model, counts$data, position, cell_index[columns], gene_index, codes,
+        open$handle, counts$data, position, cell_index[columns], gene_index, codes,
         as.integer(style), library, what, threads
       ),
       call
@@ -252,12 +256,12 @@ reconstruct_cells <- function(model, counts, batch, genes, cells, library, what,
 }
 
 # NULL: each cell's own number of counts.
-check_library <- function(library, model, style, call) {
+check_library <- function(library, open, style, call) {
   if (identical(library, "observed")) {
     return(NULL)
   }
   if (identical(library, "target")) {
-    return(target_library(model, style, call))
+    return(target_library(open, style, call))
   }
   if (is.character(library)) {
     value <- describe(library)
@@ -275,7 +279,7 @@ check_library <- function(library, model, style, call) {
 }
 
 # The median number of counts in the batch whose style the cells take.
-target_library <- function(model, style, call) {
+target_library <- function(open, style, call) {
   if (is.null(style) || length(style) > 1) {
     abort_scvae(
       c(
@@ -286,5 +290,18 @@ target_library <- function(model, style, call) {
       call
     )
   }
-  rust_call(rs_model_info(model$model), call)$library[style + 1]
+  library <- open$library[style + 1]
+  if (library == 0) {
+    target <- open$covariates[[1]][style + 1]
+    abort_scvae(
+      c(
+        "The model does not know how many counts the cells of {.val {target}} have.",
+        x = "Early versions of scVAE did not save it.",
+        i = "Use {.code library = \"observed\"} or a number, or fit the model again."
+      ),
+      "argument",
+      call
+    )
+  }
+  library
 }

@@ -64,7 +64,7 @@ more <- if (epochs > 0) fit(1L + epochs) else one
 cat(sprintf(
   '{"cpu_s": %.6f, "wall_s": %.6f, "peak_mib": %.1f, "cells": %d, "genes": %d, "parameters": %d}',
   (more$cpu - one$cpu) / max(epochs, 1), (more$wall - one$wall) / max(epochs, 1), peak,
-  sum(!is.na(one$model$latent[, 1])), sum(one$model$genes$kept), as.integer(one$model$n_parameters)
+  sum(one$model$trained_cells), sum(one$model$genes$kept), as.integer(one$model$n_parameters)
 ))
 """
 

@@ -7,12 +7,15 @@ use proptest::prelude::*;
 use rand::Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use scvae::backend::{Backend, Cpu};
 use scvae::counts::{filter, CountMatrix};
+use scvae::kernels::Segment;
 use scvae::layers::{
-    adjust, inherit, sparse_decode, sparse_encode, unwire, wire, AdjustmentRules, BatchModule,
-    BatchNorm, ConnectionMask, Dense, StartingWeights,
+    adjust, sparse_encode, unwire, wire, Adjustment, AdjustmentRules, AtRandom, BatchModule,
+    BatchNorm, BoundedMask, ByLoss, ByWeight, Changes, ConnectionMask, Dense, Inheritance,
+    StartingWeights,
 };
-use scvae::sampling::{MiniBatch, Streams};
+use scvae::sampling::{chunks, MiniBatch, Streams};
 
 fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
@@ -52,11 +55,37 @@ fn counts(n_cells: usize, n_genes: usize, seed: u64) -> CountMatrix<'static> {
     CountMatrix::from_csr(offsets, genes, values, n_genes).unwrap()
 }
 
+/// Segments of batches of these sizes.
+fn segments(sizes: &[usize]) -> Vec<Segment> {
+    let mut end = 0;
+    let segments = sizes.iter().enumerate().map(|(batch, n)| {
+        end += n;
+        let rows = end - n..end;
+        Segment { batch, rows }
+    });
+    segments.filter(|s| !s.rows.is_empty()).collect()
+}
+
 /// A mini-batch of two batches, five and four cells.
 fn minibatch(n_genes: usize) -> MiniBatch {
     let matrix = counts(9, n_genes, 5);
     let view = filter(&matrix, 0, 0).unwrap();
     MiniBatch::gather(&view, &[vec![0, 2, 4, 6, 8], vec![1, 3, 5, 7]], None)
+}
+
+#[test]
+fn a_mini_batch_has_segments_of_the_batches_it_holds_only() {
+    let matrix = counts(9, 4, 5);
+    let view = filter(&matrix, 0, 0).unwrap();
+    let groups = [vec![], vec![3, 1], vec![], vec![0], vec![]];
+    let m = MiniBatch::gather(&view, &groups, None);
+    let segment = |batch, rows| Segment { batch, rows };
+    assert_eq!(*m.segments, [segment(1, 0..2), segment(3, 2..3)]);
+    let (cells, batch) = ([8, 6, 4, 2], [2, 0, 2, 1]);
+    let chunks = chunks(&cells, &batch, 3, 3);
+    let groups = vec![vec![6], vec![], vec![8, 4]];
+    assert_eq!(chunks[0], (groups, vec![1, 0, 2]));
+    assert_eq!(chunks[1], (vec![vec![], vec![2], vec![]], vec![3]));
 }
 
 /// Compares the gradient of `loss` with respect to `var` with central differences of step `h`.
@@ -132,15 +161,15 @@ fn sparse_layers_equal_dense_masked_ones() {
         let found = entries.clone().find(|&e| m.counts.cells[e] as usize == row);
         found.map_or(0.0, |e| f64::from(m.input[e]))
     };
-    let out = sparse_encode(&m, &wiring, &w, &b)
+    let out = sparse_encode(&Cpu, &m, &wiring, &w, &b)
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
-    for (batch, rows) in m.segments.iter().enumerate() {
+    for Segment { batch, rows } in m.segments.iter() {
         for row in rows.clone() {
             for unit in 0..n_hidden {
                 let sum: f64 = (0..n_genes)
-                    .map(|g| input(row, g) * dense(batch, g, unit))
+                    .map(|g| input(row, g) * dense(*batch, g, unit))
                     .sum();
                 let expected = sum + f64::from(bias[unit]);
                 assert!((expected - f64::from(out[row][unit])).abs() < 1e-4);
@@ -151,15 +180,16 @@ fn sparse_layers_equal_dense_masked_ones() {
     let h = Tensor::from_vec(hidden.clone(), (9, n_hidden), &Device::Cpu).unwrap();
     let bias = uniform(n_genes, 7);
     let b = Tensor::from_vec(bias.clone(), n_genes, &Device::Cpu).unwrap();
-    let out = sparse_decode(&h, &m.segments, &wiring, &w, &b)
+    let out = Cpu
+        .decode(&h, &m.segments, &wiring, &w, &b)
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
-    for (batch, rows) in m.segments.iter().enumerate() {
+    for Segment { batch, rows } in m.segments.iter() {
         for row in rows.clone() {
             for gene in 0..n_genes {
                 let sum: f64 = (0..n_hidden)
-                    .map(|u| f64::from(hidden[row * n_hidden + u]) * dense(batch, gene, u))
+                    .map(|u| f64::from(hidden[row * n_hidden + u]) * dense(*batch, gene, u))
                     .sum();
                 assert!((sum + f64::from(bias[gene]) - f64::from(out[gene][row])).abs() < 1e-4);
             }
@@ -177,7 +207,7 @@ fn gradients_of_the_encoder_s_sparse_layer() {
     ]));
     let weights = var(wiring.n_slots(), 3);
     let bias = var(n_hidden, 4);
-    let encoded = || weigh(&sparse_encode(&m, &wiring, &weights, &bias).unwrap());
+    let encoded = || weigh(&sparse_encode(&Cpu, &m, &wiring, &weights, &bias).unwrap());
     check_gradient("encoder weights", &weights, 0.1, &encoded);
     check_gradient("encoder bias", &bias, 0.1, &encoded);
 }
@@ -195,19 +225,19 @@ fn gradients_of_the_dense_layers() {
     norm.gamma
         .set(&Tensor::new(&[1.5f32, 0.5, 2.0, 1.0, 0.7], &Device::Cpu).unwrap())
         .unwrap();
-    let out = || weigh(&norm.clone().train(&x).unwrap());
+    let out = || weigh(&norm.train(&Cpu, &x).unwrap());
     check_gradient("norm input", &x, 1e-2, &out);
     check_gradient("norm gamma", &norm.gamma, 1e-2, &out);
     check_gradient("norm beta", &norm.beta, 1e-2, &out);
 
     let module = BatchModule::new(5, 2, 1.0, Streams::new(2), 0, &Device::Cpu).unwrap();
-    let segments = [0..5, 5..9];
+    let segments = segments(&[5, 4]);
     for layer in &module.sub_modules {
         // Away from zero, where TanhShrink is flat.
         let steep = layer.weight.affine(4.0, 0.3).unwrap();
         layer.weight.set(&steep).unwrap();
     }
-    let out = || weigh(&module.forward(&x, &segments, &[0, 1]).unwrap());
+    let out = || weigh(&module.forward(&x, &segments, |batch| batch).unwrap());
     check_gradient("batch module input", &x, 1e-2, &out);
     for layer in &module.sub_modules {
         check_gradient("batch module weight", &layer.weight, 1e-2, &out);
@@ -221,7 +251,7 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
     let x = uniform(12, 4).iter().map(|v| v * 5.0).collect::<Vec<f32>>();
     let t = Tensor::from_vec(x.clone(), (4, 3), &Device::Cpu).unwrap();
     let out = module
-        .forward(&t, &[0..1, 1..4], &[0, 1])
+        .forward(&t, &segments(&[1, 3]), |batch| batch)
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
@@ -242,9 +272,9 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
 
 #[test]
 fn batch_norm_uses_scvi_s_constants() {
-    let mut norm = BatchNorm::new(1, &Device::Cpu).unwrap();
+    let norm = BatchNorm::new(1, &Device::Cpu).unwrap();
     let x = Tensor::new(&[[1f32], [2.0], [6.0]], &Device::Cpu).unwrap();
-    let out = norm.train(&x).unwrap().to_vec2::<f32>().unwrap();
+    let out = norm.train(&Cpu, &x).unwrap().to_vec2::<f32>().unwrap();
     let biased = (4.0 + 1.0 + 9.0) / 3.0f64;
     let first = -2.0 / (biased + 1e-3).sqrt();
     assert!((first - f64::from(out[0][0])).abs() < 1e-6);
@@ -294,11 +324,31 @@ proptest! {
                 .map(|_| weight_scale * (rng.random::<f32>() - 0.5))
                 .collect();
             let before = mask.clone();
-            let done = adjust(&mut mask, &loss, |g, u| weights[g * n_hidden + u], &rules, &mut rng);
+            // Each on its own keeps to its numbers, all together keep the total.
+            let weight = |g: usize, u: usize| weights[g * n_hidden + u];
+            let by_loss = ByLoss {
+                misfit: &loss,
+                n_losing: share(rules.n_pl),
+                n_gaining: share(rules.n_al),
+            };
+            let by_weight = ByWeight {
+                weight: &weight,
+                quantile: rules.q_w,
+                limit: rules.v_w,
+                n_losing: share(rules.n_pw),
+            };
+            let mut done = Changes::default();
+            let mut bounded = BoundedMask::new(&mut mask, &rules);
+            let changes = by_loss.apply(&mut bounded, done, &mut rng);
+            prop_assert!(changes.removed <= share(rules.n_pl));
+            prop_assert!(changes.added <= share(rules.n_al));
+            done += changes;
+            let changes = by_weight.apply(&mut bounded, done, &mut rng);
+            prop_assert!(changes.removed <= share(rules.n_pw) && changes.added == 0);
+            done += changes;
+            done += AtRandom.apply(&mut bounded, done, &mut rng);
+            prop_assert_eq!(done.removed, done.added);
             prop_assert_eq!(mask.total(), total);
-            prop_assert!(done.removed_by_loss <= share(rules.n_pl));
-            prop_assert!(done.added_by_loss <= share(rules.n_al));
-            prop_assert!(done.removed_by_weight <= share(rules.n_pw));
             let changed: usize = (0..n_genes)
                 .flat_map(|g| (0..n_hidden).map(move |u| (g, u)))
                 .filter(|&(g, u)| mask.is_connected(g, u) != before.is_connected(g, u))
@@ -354,7 +404,7 @@ proptest! {
         }
         let dense = start.all(&wire(&[full]));
         let trained: Vec<f32> = (0..old.n_slots()).map(|s| 10.0 + s as f32).collect();
-        let weights = start.inherit(&trained, &inherit(&old, &new), &new);
+        let weights = start.inherit(&trained, &Inheritance::new(&old, &new), &new);
         for gene in 0..n_genes {
             let slots = new.offsets[gene] as usize..new.offsets[gene + 1] as usize;
             for (&unit, &weight) in new.hidden[slots.clone()].iter().zip(&weights[slots]) {
@@ -377,7 +427,7 @@ fn adjustment_moves_connections_from_well_to_badly_reconstructed_genes() {
     let mut mask = ConnectionMask::random(n_genes, n_hidden, rules.n_init(n_hidden), &mut rng);
     let loss: Vec<f64> = (0..n_genes).map(|g| g as f64).collect();
     for _ in 0..60 {
-        adjust(&mut mask, &loss, |_, _| 1.0, &rules, &mut rng);
+        adjust(&mut mask, &loss, &|_, _| 1.0, &rules, &mut rng);
     }
     assert_eq!(
         mask.n_of_gene(n_genes - 1),
@@ -401,15 +451,15 @@ fn only_small_weights_are_pruned_and_one_per_gene() {
     let loss = vec![0.0; n_genes];
     let fresh = || ConnectionMask::random(n_genes, n_hidden, 4, &mut rng(1));
     let mut mask = fresh();
-    let done = adjust(&mut mask, &loss, |_, _| 2e-5, &rules, &mut rng(2));
+    let done = adjust(&mut mask, &loss, &|_, _| 2e-5, &rules, &mut rng(2));
     assert_eq!(done.total(), 0, "no weight lies below v_w");
     let small = |gene: usize, _: usize| if gene < 30 { 1e-7 } else { 1.0 };
-    let done = adjust(&mut mask, &loss, small, &rules, &mut rng(2));
-    assert_eq!(done.removed_by_weight, 10, "n_pw genes lose one connection");
-    assert_eq!(done.added_at_random, 10);
+    let done = adjust(&mut mask, &loss, &small, &rules, &mut rng(2));
+    assert_eq!(done.removed, 10, "n_pw genes lose one connection");
+    assert_eq!(done.added, 10);
     let few_small = |gene: usize, _: usize| if gene < 3 { 1e-7 } else { 1.0 };
     let mut mask = fresh();
     let rules = AdjustmentRules { q_w: 0.1, ..rules };
-    let done = adjust(&mut mask, &loss, few_small, &rules, &mut rng(2));
-    assert_eq!(done.removed_by_weight, 3);
+    let done = adjust(&mut mask, &loss, &few_small, &rules, &mut rng(2));
+    assert_eq!(done.removed, 3);
 }

@@ -2,17 +2,18 @@
 //! likelihood written out in tensor operations, gradients by candle alone, Adam as in its paper.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, D};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Poisson, StandardNormal};
+use scvae::backend::Cpu;
+use scvae::batches::{Design, InitialValues};
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Wiring, Workspace};
-use scvae::likelihood::Likelihood;
-use scvae::model::{BatchMasks, Design, Mode, Settings, Start, Vae};
+use scvae::kernels::Likelihood;
+use scvae::kernels::{Segment, Wiring, Workspace};
+use scvae::model::{BatchMasks, Mode, Settings, Vae};
 use scvae::sampling::MiniBatch;
 use scvae::training::Adam;
 
@@ -51,23 +52,27 @@ struct Reference {
 impl Reference {
     fn of(model: &Vae) -> Result<Self> {
         let mut vars = BTreeMap::new();
-        for (name, tensor) in model.tensors().unwrap() {
-            let tensor = if name.ends_with("weights") {
-                dense(&model.wiring, &tensor.to_vec1::<f32>()?)?
+        for (id, tensor) in model.snapshot()?.tensors {
+            let tensor = if id.is_sparse() {
+                dense(model.wiring(), &tensor.to_vec1::<f32>()?)?
             } else {
                 tensor.to_dtype(DType::F64)?
             };
-            vars.insert(name, Var::from_tensor(&tensor)?);
+            vars.insert(id.to_string(), Var::from_tensor(&tensor)?);
         }
         let masks = (0..model.n_batches()).map(|b| {
-            let list = model.wiring.mask(b);
-            let mut mask = vec![0.0; model.n_genes() * model.wiring.n_hidden];
+            let list = model.wiring().mask(b);
+            let mut mask = vec![0.0; model.n_genes() * model.wiring().n_hidden];
             for gene in 0..model.n_genes() {
                 for &unit in list.gene(gene).0 {
-                    mask[gene * model.wiring.n_hidden + usize::from(unit)] = 1.0;
+                    mask[gene * model.wiring().n_hidden + usize::from(unit)] = 1.0;
                 }
             }
-            Tensor::from_vec(mask, (model.n_genes(), model.wiring.n_hidden), &Device::Cpu)
+            Tensor::from_vec(
+                mask,
+                (model.n_genes(), model.wiring().n_hidden),
+                &Device::Cpu,
+            )
         });
         Ok(Reference {
             masks: masks.collect::<Result<_>>()?,
@@ -101,15 +106,15 @@ impl Reference {
     fn of_batches(
         &self,
         x: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         f: impl Fn(usize, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let parts = segments.iter().enumerate();
-        let parts = parts.map(|(b, rows)| f(b, &x.narrow(0, rows.start, rows.len())?));
+        let parts = segments.iter();
+        let parts = parts.map(|s| f(s.batch, &x.narrow(0, s.rows.start, s.rows.len())?));
         Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
     }
 
-    fn batch_modules(&self, x: &Tensor, segments: &[Range<usize>], name: &str) -> Result<Tensor> {
+    fn batch_modules(&self, x: &Tensor, segments: &[Segment], name: &str) -> Result<Tensor> {
         let mut x = x.clone();
         for covariate in 0..self.design.n_levels().len() {
             let levels = self.design.of_batches(covariate);
@@ -127,12 +132,12 @@ impl Reference {
         for covariate in 0..self.design.n_levels().len() {
             let level = self.design.of_batches(covariate)[batch];
             let offsets = self.var(&format!("decoder.scale.offsets.{covariate}"));
-            sum = (sum + offsets.narrow(1, level, 1)?.squeeze(1)?)?;
+            sum = (sum + offsets.narrow(0, level, 1)?.squeeze(0)?)?;
         }
         Ok(sum)
     }
 
-    fn head(&self, x: &Tensor, segments: &[Range<usize>], name: &str) -> Result<Tensor> {
+    fn head(&self, x: &Tensor, segments: &[Segment], name: &str) -> Result<Tensor> {
         self.of_batches(x, segments, |b, x| {
             let weights = (self.var(&format!("{name}.weights")) * &self.masks[b])?;
             let mut bias = self.var(&format!("{name}.bias")).clone();
@@ -153,8 +158,8 @@ impl Reference {
     ) -> Result<[Tensor; 2]> {
         let segments = &m.segments[..];
         let x = self.of_batches(input, segments, |b, x| {
-            let centre = self.var("encoder.centre").narrow(1, b, 1)?;
-            let x = x.broadcast_sub(&centre.t()?)?;
+            let shift = self.var("encoder.input_shift").narrow(0, b, 1)?;
+            let x = x.broadcast_sub(&shift)?;
             x.matmul(&(self.var("encoder.sparse.weights") * &self.masks[b])?)
         })?;
         let x = x.broadcast_add(self.var("encoder.sparse.bias"))?;
@@ -204,7 +209,7 @@ impl Reference {
         let s = &self.settings;
         for (name, var) in &self.vars {
             // What a batch's input is reduced by is given, not trained.
-            let gradient = gradients.get(var).filter(|_| name != "encoder.centre");
+            let gradient = gradients.get(var).filter(|_| name != "encoder.input_shift");
             let Some(gradient) = gradient else {
                 continue;
             };
@@ -278,11 +283,12 @@ fn twenty_steps_match_the_slow_way() {
                 BatchMasks::Separate => Design::single(3),
                 _ => Design::new(vec![2, 2], vec![vec![0, 0], vec![0, 1], vec![1, 1]]).unwrap(),
             };
-            let mut start = Start::flat(N_GENES, &design);
-            for values in start.log_ratios.iter_mut().chain([&mut start.centre]) {
+            let mut initial = InitialValues::flat(N_GENES, &design);
+            let shift = &mut initial.input_shift;
+            for values in initial.log_ratios.iter_mut().chain([shift]) {
                 values.fill_with(|| rng.random_range(-0.3..0.3));
             }
-            let mut model = Vae::new(&settings, &design, &start, &Device::Cpu).unwrap();
+            let mut model = Vae::new(&settings, &design, &initial, &Cpu).unwrap();
             if batch_masks == BatchMasks::Separate {
                 // They start equal: let them part.
                 let mut masks = model.masks();
@@ -312,8 +318,8 @@ fn twenty_steps_match_the_slow_way() {
                     rng: &mut no_dropout,
                 };
                 let loss = model.loss(&m, &noise, &mut mode, &mut workspace).unwrap();
-                let gradients = loss.gradients(KL_WEIGHT, &workspace).unwrap();
-                adam.step(&model.parameters(), &gradients).unwrap();
+                let gradients = loss.gradients(KL_WEIGHT).unwrap();
+                adam.step(&Cpu, &model.parameters(), &gradients).unwrap();
 
                 let [dense_counts, input] = densely(&m).unwrap();
                 let noise = noise.to_dtype(DType::F64).unwrap();
@@ -338,18 +344,21 @@ fn twenty_steps_match_the_slow_way() {
                 );
             }
             // And what was learned is the same: the weights of all layers, not only what they lead to.
-            for (name, tensor) in model.tensors().unwrap() {
-                if name.contains("running") || name.contains("anchors") {
+            for (id, tensor) in model.snapshot().unwrap().tensors {
+                if !id.is_trained() {
                     continue;
                 }
-                let fast = if name.ends_with("weights") {
-                    dense(&model.wiring, &tensor.to_vec1::<f32>().unwrap()).unwrap()
+                let fast = if id.is_sparse() {
+                    dense(model.wiring(), &tensor.to_vec1::<f32>().unwrap()).unwrap()
                 } else {
                     tensor.to_dtype(DType::F64).unwrap()
                 };
-                let apart = (fast - reference.var(&name)).unwrap().abs().unwrap();
+                let apart = (fast - reference.var(&id.to_string()))
+                    .unwrap()
+                    .abs()
+                    .unwrap();
                 let apart = apart.max_all().unwrap().to_scalar::<f64>().unwrap();
-                assert!(apart < 2e-4, "{likelihood:?} {name}: {apart:e} apart");
+                assert!(apart < 2e-4, "{likelihood:?} {id}: {apart:e} apart");
             }
         }
     }

@@ -70,7 +70,7 @@ latent <- model$latent
 write.csv(
   data.frame(cell = rownames(latent), latent), file.path(out, "embedding.csv"), row.names = FALSE
 )
-kept <- stats::complete.cases(latent)
+kept <- model$trained_cells
 latent <- latent[kept, ]
 label <- if (is.null(label)) rep(NA, nrow(latent)) else as.character(label)[kept]
 batch <- if (is.null(model$batch)) rep(NA, nrow(latent)) else as.character(model$batch)[kept]

@@ -3,14 +3,13 @@
 //!     cargo run --release --manifest-path bench/kernels/Cargo.toml -- --bench
 
 use std::hint::black_box;
-use std::ops::Range;
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use pulp::{Arch, Simd, WithSimd};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Cpu, DecodeLossInput, Head, Kernels, Wiring, Workspace};
+use scvae::kernels::{self, DecodeLossInput, Head, Likelihood, Segment, Wiring, Workspace};
 use scvae::layers::{wire, ConnectionMask};
 use scvae::sampling::MiniBatch;
 
@@ -22,7 +21,7 @@ const NON_ZERO: f64 = 0.08;
 struct Step {
     matrix: CountMatrix<'static>,
     wiring: Wiring,
-    segments: Vec<Range<usize>>,
+    segments: Vec<Segment>,
     hidden: Vec<f32>,
     weights: Vec<f32>,
     per_gene: Vec<f32>,
@@ -55,7 +54,10 @@ impl Step {
             weights: small(wiring.n_slots()),
             per_gene: small(N_GENES),
             per_unit: small(N_HIDDEN),
-            segments: std::iter::once(0..N_CELLS).collect(),
+            segments: vec![Segment {
+                batch: 0,
+                rows: 0..N_CELLS,
+            }],
             matrix,
             wiring,
         }
@@ -70,15 +72,17 @@ fn kernels(c: &mut Criterion) {
     let head = Head {
         weights: &s.weights,
         bias: &s.per_gene,
+        bias_by_segment: false,
     };
     let log_library = vec![7.0; N_CELLS];
     let input = DecodeLossInput {
+        likelihood: Likelihood::Zinb,
         hidden: &s.hidden,
         segments: &s.segments,
         wiring: &s.wiring,
         scale: head,
         dropout: Some(head),
-        log_theta: &s.per_gene,
+        log_theta: Some(&s.per_gene),
         log_library: &log_library,
         counts: &m.counts,
     };
@@ -93,19 +97,34 @@ fn kernels(c: &mut Criterion) {
     c.bench_function("encode, forwards", |b| {
         b.iter(|| {
             let (counts, x) = (&m.counts, black_box(&m.input));
-            Cpu.encode_forward(counts, x, &s.segments, &s.wiring, &s.weights, &s.per_unit)
+            kernels::encode_forward(
+                Arch::new(),
+                counts,
+                x,
+                &s.segments,
+                &s.wiring,
+                &s.weights,
+                &s.per_unit,
+            )
         });
     });
     c.bench_function("encode, backwards", |b| {
         b.iter(|| {
             let (counts, x) = (&m.counts, black_box(&m.input));
-            Cpu.encode_backward(counts, x, &s.segments, &s.wiring, &s.hidden)
+            kernels::encode_backward(Arch::new(), counts, x, &s.segments, &s.wiring, &s.hidden)
         });
     });
     c.bench_function("decode", |b| {
         b.iter(|| {
             let hidden = black_box(&s.hidden);
-            Cpu.decode(hidden, &s.segments, &s.wiring, &s.weights, &s.per_gene)
+            kernels::decode(
+                Arch::new(),
+                hidden,
+                &s.segments,
+                &s.wiring,
+                &s.weights,
+                &s.per_gene,
+            )
         });
     });
     let mut workspace = Workspace::default();
@@ -114,7 +133,57 @@ fn kernels(c: &mut Criterion) {
         ("decode and loss, with gradients", true),
     ] {
         c.bench_function(name, |b| {
-            b.iter(|| Cpu.decode_loss(black_box(&input), gradients, &mut workspace));
+            b.iter(|| {
+                kernels::decode_loss(Arch::new(), black_box(&input), gradients, &mut workspace)
+            });
+        });
+    }
+}
+
+/// The same cells of ever more batches: a step's work must not grow with the batches that it does not hold, and hardly
+/// with those that it does.
+fn batches(c: &mut Criterion) {
+    let s = Step::new();
+    let view = filter(&s.matrix, 0, 0).unwrap_or_else(|e| panic!("{e}"));
+    let log_library = vec![7.0; N_CELLS];
+    for n_batches in [2, 20, 200] {
+        let mut rng = ChaCha8Rng::seed_from_u64(n_batches as u64);
+        let mut cells = vec![Vec::new(); n_batches];
+        (0..N_CELLS).for_each(|cell| cells[rng.random_range(0..n_batches)].push(cell));
+        let m = MiniBatch::gather(&view, &cells, None);
+        let present: Vec<usize> = m.segments.iter().map(|segment| segment.batch).collect();
+        let of_segments: Vec<f32> = s.per_gene.repeat(present.len());
+        let head = Head {
+            weights: &s.weights,
+            bias: &s.per_gene,
+            bias_by_segment: false,
+        };
+        let input = DecodeLossInput {
+            likelihood: Likelihood::Zinb,
+            hidden: &s.hidden,
+            segments: &m.segments,
+            wiring: &s.wiring,
+            scale: Head {
+                bias: &of_segments,
+                bias_by_segment: true,
+                ..head
+            },
+            dropout: Some(head),
+            log_theta: Some(&s.per_gene),
+            log_library: &log_library,
+            counts: &m.counts,
+        };
+        let mut workspace = Workspace::default();
+        let of = format!("{} of {n_batches} batches", present.len());
+        c.bench_function(&format!("decode and loss, with gradients, {of}"), |b| {
+            b.iter(|| kernels::decode_loss(Arch::new(), black_box(&input), true, &mut workspace));
+        });
+        c.bench_function(&format!("input shift, forwards and backwards, {of}"), |b| {
+            b.iter(|| {
+                let (offsets, wiring) = (black_box(&of_segments), &s.wiring);
+                let out = kernels::input_shift_forward(offsets, &present, wiring, &s.weights);
+                kernels::input_shift_backward(offsets, &present, wiring, &out)
+            });
         });
     }
 }
@@ -158,6 +227,6 @@ impl WithSimd for MultiplyAdds {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = limits, kernels
+    targets = limits, kernels, batches
 }
 criterion_main!(benches);

@@ -14,6 +14,9 @@ import warnings
 
 import numpy as np
 
+import scores
+from lognorm import lognorm_pca
+
 warnings.filterwarnings("ignore")
 
 
@@ -27,11 +30,10 @@ def main():
     ap.add_argument("--pcs", type=int, default=50)
     ap.add_argument("--batch-key", default="batch")
     ap.add_argument("--seed", type=int, default=0)
-    common.add_score_arguments(ap)
+    scores.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
     import harmonypy
-    from run_pca import lognorm_pca
 
     a, info = common.load(x.h5ad)
     labels, batch = common.labels_of(a), common.batches_of(a, x.batch_key)
@@ -65,7 +67,7 @@ def main():
         harmony_s=round(t_harmony, 2),
         peak_rss_mib=common.peak_mib(),
         loadavg=common.loadavg(),
-        metrics=common.score(x, z, labels, batch),
+        metrics=scores.score(x, z, labels, batch),
     )
     if x.results:
         common.append_jsonl(x.results, rec)

@@ -16,23 +16,10 @@ import warnings
 
 import numpy as np
 
+import scores
+from lognorm import lognorm_pca
+
 warnings.filterwarnings("ignore")
-
-
-def lognorm_pca(a, n_pcs=50, n_top=2000, scale=True, batch_key=None, seed=0):
-    """The principal components of the log-normalised counts and the genes used."""
-    import scanpy as sc
-
-    sc.pp.normalize_total(a, target_sum=1e4)
-    sc.pp.log1p(a)
-    sc.pp.highly_variable_genes(
-        a, n_top_genes=min(n_top, a.n_vars), batch_key=batch_key
-    )
-    a = a[:, a.var.highly_variable.to_numpy()].copy()
-    if scale:
-        sc.pp.scale(a, max_value=10)
-    sc.pp.pca(a, n_comps=n_pcs, random_state=seed, svd_solver="arpack")
-    return np.asarray(a.obsm["X_pca"], dtype=np.float32), int(a.n_vars)
 
 
 def main():
@@ -44,7 +31,7 @@ def main():
     ap.add_argument("--out", required=True)
     ap.add_argument("--no-scale", action="store_true")
     ap.add_argument("--seed", type=int, default=0)
-    common.add_score_arguments(ap)
+    scores.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
 
@@ -67,7 +54,7 @@ def main():
             wall_s=round(wall, 2),
             peak_rss_mib=peak,
             loadavg=common.loadavg(),
-            metrics=common.score(x, e, labels, batch),
+            metrics=scores.score(x, e, labels, batch),
         )
         if x.results:
             common.append_jsonl(x.results, rec)

@@ -19,6 +19,8 @@ import warnings
 
 import numpy as np
 
+import scores
+
 warnings.filterwarnings("ignore")
 logging.getLogger("lightning").setLevel(logging.ERROR)
 
@@ -35,7 +37,7 @@ def main():
     ap.add_argument("--max-epochs", type=int, default=None)
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--threads", type=int, default=2)
-    common.add_score_arguments(ap)
+    scores.add_score_arguments(ap)
     x = ap.parse_args()
     os.makedirs(x.out, exist_ok=True)
     import torch
@@ -107,7 +109,7 @@ def main():
         ),
     )
     del model
-    rec["metrics"] = common.score(x, z, labels, batch)
+    rec["metrics"] = scores.score(x, z, labels, batch)
     if x.results:
         common.append_jsonl(x.results, rec)
     print(rec, flush=True)

@@ -50,6 +50,7 @@ import functools
 import numpy as np
 
 import metrics
+from lognorm import lognorm_pca
 
 BIO = ["leiden_best_nmi", "leiden_best_ari", "asw_scaled", "isolated_asw", "clisi"]
 BATCH = ["batch_asw", "ilisi", "kbet_knn", "graph_connectivity", "pcr"]
@@ -58,8 +59,6 @@ BIO_WEIGHT = 0.6
 
 def before_integration(a, n_pcs=50):
     """The principal components that PCR compares with. `a` (raw counts) is kept."""
-    from run_pca import lognorm_pca
-
     return lognorm_pca(a.copy(), n_pcs=n_pcs, scale=False)[0]
 
 

@@ -2,8 +2,10 @@
 
 use extendr_api::prelude::*;
 
+use crate::batches::Design;
 use crate::counts::{CountMatrix, CountsView};
-use crate::model::{Covariate, Design, History, SavedModel, Settings};
+use crate::model::{History, Settings};
+use crate::saved::{Covariate, SavedModel};
 use crate::{Error, Result};
 
 /// An error in the form that the R side understands.
@@ -74,7 +76,10 @@ pub fn batch_codes(batch: &Robj, n_cells: usize) -> Result<Vec<usize>> {
     if batch.is_null() {
         return Ok(vec![0; n_cells]);
     }
-    let codes = integers(batch, "batch")?;
+    checked_codes(integers(batch, "batch")?, n_cells)
+}
+
+fn checked_codes(codes: &[i32], n_cells: usize) -> Result<Vec<usize>> {
     if codes.len() != n_cells || codes.iter().any(|&c| c < 0) {
         return Err(Error::Argument(format!(
             "batch must hold one code, 0 or above, for each of the {n_cells} cells; it has {}",
@@ -86,8 +91,11 @@ pub fn batch_codes(batch: &Robj, n_cells: usize) -> Result<Vec<usize>> {
 
 /// The batches of a fit, as R describes them.
 pub struct Batches {
-    codes: Robj,
+    /// No object of R, so that it can be used off R's thread.
+    codes: Option<Vec<i32>>,
     pub names: Vec<String>,
+    /// Columns of the cells' annotation that they came from, if from such.
+    pub columns: Vec<String>,
     pub covariates: Vec<Covariate>,
     pub design: Design,
 }
@@ -95,12 +103,16 @@ pub struct Batches {
 impl Batches {
     /// Each cell's batch, from 0; all 0 without batches.
     pub fn codes(&self, n_cells: usize) -> Result<Vec<usize>> {
-        batch_codes(&self.codes, n_cells)
+        match &self.codes {
+            None => Ok(vec![0; n_cells]),
+            Some(codes) => checked_codes(codes, n_cells),
+        }
     }
 }
 
-/// From a list of the cells' `codes`, the batches' `names`, the `covariates` (a named list of their levels' names) and
-/// `levels`, each batch's level of every covariate, from 0, covariate after covariate. An empty list: no batches.
+/// From a list of the cells' `codes`, the batches' `names`, the `columns` that they came from, the `covariates` (a named
+/// list of their levels' names) and `levels`, each batch's level of every covariate, from 0, covariate after covariate.
+/// An empty list: no batches.
 pub fn batches(list: &List) -> Result<Batches> {
     let entry = |name: &str| list.dollar(name).unwrap_or_else(|_| ().into());
     let covariates: Vec<Covariate> = match entry("covariates").as_list() {
@@ -130,8 +142,12 @@ pub fn batches(list: &List) -> Result<Batches> {
         Design::new(n_levels, (0..n_batches).map(of_batch).collect())?
     };
     Ok(Batches {
-        codes: entry("codes"),
+        codes: match entry("codes") {
+            codes if codes.is_null() => None,
+            codes => Some(integers(&codes, "batch")?.to_vec()),
+        },
         names: names(&entry("names")),
+        columns: names(&entry("columns")),
         covariates,
         design,
     })
@@ -237,12 +253,68 @@ fn scalar(name: &str, value: &Robj) -> Result<serde_json::Value> {
     }
 }
 
-/// A model from its saved bytes.
-pub fn model(bytes: &Robj) -> Result<SavedModel> {
-    let bytes = bytes
+/// Settings as a named list.
+pub fn settings_list(settings: &Settings) -> Result<List> {
+    let value = serde_json::to_value(settings).map_err(|e| Error::Model(e.to_string()))?;
+    let fields = value.as_object().cloned().unwrap_or_default();
+    let pairs = fields.iter().map(|(name, value)| {
+        let value: Robj = match value {
+            serde_json::Value::Bool(x) => (*x).into(),
+            serde_json::Value::Number(x) => x.as_f64().into(),
+            serde_json::Value::String(x) => x.as_str().into(),
+            _ => ().into(),
+        };
+        (name.as_str(), value)
+    });
+    Ok(List::from_pairs(pairs))
+}
+
+/// A model as R holds it.
+pub enum Model {
+    /// Read from its bytes for this call.
+    Read(Box<SavedModel>),
+    /// What `rs_load_model` returned.
+    Loaded(ExternalPtr<SavedModel>),
+}
+
+impl std::ops::Deref for Model {
+    type Target = SavedModel;
+
+    fn deref(&self) -> &SavedModel {
+        match self {
+            Model::Read(saved) => saved,
+            Model::Loaded(saved) => saved,
+        }
+    }
+}
+
+/// A model that `rs_load_model` returned, or one from its saved bytes.
+pub fn model(value: &Robj) -> Result<Model> {
+    if let Ok(loaded) = ExternalPtr::<SavedModel>::try_from(value) {
+        return Ok(Model::Loaded(loaded));
+    }
+    let bytes = value
         .as_raw_slice()
         .ok_or_else(|| Error::Model("the model must be a raw vector".into()))?;
-    SavedModel::from_bytes(bytes)
+    Ok(Model::Read(Box::new(SavedModel::from_bytes(bytes)?)))
+}
+
+/// The names of the batches, `NULL` without batches.
+pub fn batch_names(saved: &SavedModel) -> Robj {
+    names_or_null(&saved.batch_names)
+}
+
+/// The columns that the batches came from, `NULL` if from none.
+pub fn batch_columns(saved: &SavedModel) -> Robj {
+    names_or_null(&saved.batch_columns)
+}
+
+/// Names, `NULL` if there are none.
+pub fn names_or_null(names: &[String]) -> Robj {
+    match names {
+        [] => ().into(),
+        names => names.into(),
+    }
 }
 
 pub fn matrix(values: &ndarray::Array2<f64>) -> Robj {
@@ -264,7 +336,8 @@ pub fn history(history: &History) -> List {
     let column = |f: &dyn Fn(&crate::model::EpochRecord) -> f64| -> Vec<f64> {
         history.epochs.iter().map(f).collect()
     };
-    let or_na = |x: Option<f64>| x.unwrap_or_else(f64::na);
+    // A validation loss that is no number is as good as none; a model that is read from its file has none.
+    let or_na = |x: Option<f64>| x.filter(|x| !x.is_nan()).unwrap_or_else(f64::na);
     list!(
         epoch = column(&|r| r.epoch as f64),
         elbo_train = column(&|r| r.elbo_train),
@@ -286,6 +359,7 @@ pub fn stopped(history: &History) -> &'static str {
         Stopped::Completed => "completed",
         Stopped::EarlyStopping => "early_stopping",
         Stopped::Interrupted => "interrupted",
+        Stopped::Diverged => "diverged",
     }
 }
 

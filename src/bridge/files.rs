@@ -1,15 +1,19 @@
 //! Count files.
+//!
+//! They are read on R's thread. An HDF5 library that is safe for threads has one lock for all of them, and an R error
+//! that rhdf5 or hdf5r raise from within the library leaves it locked for ever: only R's thread gets in again then.
 
 use extendr_api::prelude::*;
 
 use super::convert::to_r;
+use super::run::interrupted;
 use crate::counts::{obs_column, obs_columns, CountsFile};
 
 /// Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
 /// @noRd
 #[extendr]
 pub fn rs_read_counts(path: &str, layer: Option<String>) -> extendr_api::Result<List> {
-    let file = CountsFile::read(path, layer.as_deref()).map_err(to_r)?;
+    let file = CountsFile::read(path, layer.as_deref(), &interrupted).map_err(to_r)?;
     let (n_cells, n_genes) = (file.matrix.n_cells() as i32, file.matrix.n_genes() as i32);
     Ok(list!(
         handle = ExternalPtr::new(file.matrix),
@@ -27,7 +31,7 @@ pub fn rs_read_counts(path: &str, layer: Option<String>) -> extendr_api::Result<
 /// @noRd
 #[extendr]
 pub fn rs_read_obs(path: &str, column: &str) -> extendr_api::Result<Strings> {
-    let values = obs_column(path, column).map_err(to_r)?;
+    let values = obs_column(path, column, &interrupted).map_err(to_r)?;
     Ok(values
         .into_iter()
         .map(|v| v.map_or_else(Rstr::na, Rstr::from))
@@ -38,7 +42,7 @@ pub fn rs_read_obs(path: &str, column: &str) -> extendr_api::Result<Strings> {
 /// @noRd
 #[extendr]
 pub fn rs_obs_columns(path: &str) -> extendr_api::Result<Vec<String>> {
-    obs_columns(path).map_err(to_r)
+    obs_columns(path, &interrupted).map_err(to_r)
 }
 
 extendr_module! {

@@ -1,14 +1,19 @@
-//! Training and scoring.
+//! Training, from the start or from a checkpoint.
+
+use std::path::{Path, PathBuf};
 
 use extendr_api::prelude::*;
 
-use super::convert::{self, to_r, Counts};
-use super::run::{off_thread, FitMonitor};
-use crate::counts::filter;
-use crate::model::{SavedModel, Settings};
-use crate::results::{embed, median_library, remember, repeat_fits, Embedding, Repeats};
-use crate::training::{check_batch_sizes, train};
-use crate::Result;
+use super::convert::{self, to_r, Batches, Counts};
+use super::run::{off_thread, FitMonitor, Reporter};
+use crate::backend::{check_device, Cpu};
+use crate::counts::{filter, CountMatrix};
+use crate::mapping::remember;
+use crate::model::Settings;
+use crate::results::{embed, embed_filtered, median_library, Embedding};
+use crate::saved::{Checkpoint, Fingerprint, Resume, SavedModel};
+use crate::training::{check_batch_sizes, TrainState, Training, TrainingCells};
+use crate::{Error, Result};
 
 struct Fit {
     saved: SavedModel,
@@ -18,19 +23,113 @@ struct Fit {
     genes: Vec<usize>,
 }
 
-/// Trains a model and embeds its cells.
+/// Where checkpoints go, and after how many epochs.
+struct Checkpoints {
+    folder: PathBuf,
+    every: usize,
+}
+
+/// What a fit is made of, besides the counts.
+struct Plan {
+    settings: Settings,
+    batches: Batches,
+    gene_names: Vec<String>,
+    checkpoints: Option<Checkpoints>,
+    /// After one Ctrl-C return what was learned until then.
+    keep_interrupted: bool,
+}
+
+/// Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+/// `checkpoint` is a folder or `NULL`.
 /// @noRd
 #[extendr]
+#[allow(clippy::too_many_arguments)]
 pub fn rs_fit(
     counts: Robj,
     gene_names: Robj,
     batch: List,
     settings: List,
+    checkpoint: Option<String>,
+    checkpoint_every: i32,
+    keep_interrupted: bool,
     progress: Robj,
 ) -> extendr_api::Result<List> {
-    let fit = fit(&counts, &gene_names, &batch, &settings, &progress).map_err(to_r)?;
-    let history = &fit.saved.history;
+    let fitted = || {
+        let plan = Plan {
+            settings: convert::settings(&settings)?,
+            batches: convert::batches(&batch)?,
+            gene_names: convert::names(&gene_names),
+            checkpoints: checkpoint.map(|folder| checkpoints(folder, checkpoint_every)),
+            keep_interrupted,
+        };
+        fit(&counts, &plan, None, &progress)
+    };
+    Ok(described(fitted().map_err(to_r)?))
+}
+
+/// Goes on with a training from its last checkpoint in a folder.
+/// @noRd
+#[extendr]
+#[allow(clippy::too_many_arguments)]
+pub fn rs_resume(
+    counts: Robj,
+    gene_names: Robj,
+    batch: List,
+    checkpoint: String,
+    checkpoint_every: i32,
+    threads: i32,
+    keep_interrupted: bool,
+    progress: Robj,
+) -> extendr_api::Result<List> {
+    let fitted = || {
+        let (known, resume) = Checkpoint::read(Path::new(&checkpoint))?;
+        let plan = Plan {
+            settings: Settings {
+                threads: threads.max(1) as usize,
+                ..known.settings.clone()
+            },
+            batches: convert::batches(&batch)?,
+            gene_names: convert::names(&gene_names),
+            checkpoints: Some(checkpoints(checkpoint, checkpoint_every)),
+            keep_interrupted,
+        };
+        fit(&counts, &plan, Some((known, resume)), &progress)
+    };
+    Ok(described(fitted().map_err(to_r)?))
+}
+
+/// Whether a folder holds a checkpoint.
+/// @noRd
+#[extendr]
+pub fn rs_has_checkpoint(folder: &str) -> bool {
+    Checkpoint::path(Path::new(folder)).exists()
+}
+
+/// What a checkpoint says of its training.
+/// @noRd
+#[extendr]
+pub fn rs_checkpoint_info(checkpoint: &str) -> extendr_api::Result<List> {
+    let (known, resume) = Checkpoint::read(Path::new(checkpoint)).map_err(to_r)?;
+    let covariates: Vec<String> = known.covariates.iter().map(|c| c.name.clone()).collect();
     Ok(list!(
+        settings = convert::settings_list(&known.settings).map_err(to_r)?,
+        batch_columns = convert::names_or_null(&known.batch_columns),
+        batch_names = convert::names_or_null(&known.batch_names),
+        covariates = covariates,
+        epochs = resume.n_epochs().map_err(to_r)? as i32
+    ))
+}
+
+fn checkpoints(folder: String, every: i32) -> Checkpoints {
+    Checkpoints {
+        folder: folder.into(),
+        every: every.max(1) as usize,
+    }
+}
+
+fn described((fit, interrupted): (Fit, bool)) -> List {
+    let history = &fit.saved.history;
+    list!(
         model = Raw::from_bytes(&fit.bytes),
         cells = convert::one_based(&fit.cells),
         genes = convert::one_based(&fit.genes),
@@ -40,105 +139,128 @@ pub fn rs_fit(
         history = convert::history(history),
         n_parameters = fit.saved.model.n_parameters() as f64,
         stopped = convert::stopped(history),
+        interrupted = interrupted,
         epochs = history.epochs.len() as i32,
         best_epoch = history.best_epoch.map(|e| e as i32)
-    ))
+    )
 }
 
+/// The fit, and whether there was a Ctrl-C.
 fn fit(
     counts: &Robj,
-    gene_names: &Robj,
-    batch: &List,
-    settings: &List,
+    plan: &Plan,
+    resume: Option<(Checkpoint, Resume)>,
     progress: &Robj,
-) -> Result<Fit> {
-    let settings = convert::settings(settings)?;
-    let gene_names = convert::names(gene_names);
-    let batches = convert::batches(batch)?;
+) -> Result<(Fit, bool)> {
+    check_device(&plan.settings.device)?;
     Counts::from_r(counts)?.with(|matrix| {
-        let codes = batches.codes(matrix.n_cells())?;
-        off_thread(settings.threads, progress, |reporter| {
-            let view = filter(matrix, settings.min_cells, settings.min_genes)?;
-            let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
-            check_batch_sizes(&codes, &batches.names)?;
-            let monitor = FitMonitor {
-                reporter,
-                fit: 0,
-                n_fits: 1,
-            };
-            let mut trained = train(&view, &codes, &batches.design, &settings, &monitor)?;
-            let embedding = embed(&trained.model, &view, &codes)?;
-            remember(&mut trained.model, &view, &codes, &embedding)?;
-            let genes = view.genes();
-            let saved = SavedModel {
-                model: trained.model,
-                gene_names: genes
-                    .iter()
-                    .filter_map(|&g| gene_names.get(g).cloned())
-                    .collect(),
-                batch_names: batches.names.clone(),
-                covariates: batches.covariates.clone(),
-                library: median_library(&view, &codes, batches.design.n_batches()),
-                history: trained.history,
-            };
-            Ok(Fit {
-                bytes: saved.to_bytes()?,
-                embedding,
-                cells: view.cells().to_vec(),
-                genes,
-                saved,
-            })
-        })
+        let codes = plan.batches.codes(matrix.n_cells())?;
+        let (fit, interrupted) = off_thread(plan.settings.threads, progress, |reporter| {
+            trained(matrix, &codes, plan, resume, reporter)
+        })?;
+        if interrupted && !plan.keep_interrupted {
+            return Err(Error::Interrupted);
+        }
+        Ok((fit, interrupted))
     })
 }
 
-/// Counts each gene's connections over repeated fits.
-/// @noRd
-#[extendr]
-pub fn rs_score(
-    counts: Robj,
-    batch: List,
-    settings: List,
-    n_repeats: i32,
-    progress: Robj,
-) -> extendr_api::Result<List> {
-    let settings = convert::settings(&settings).map_err(to_r)?;
-    let (genes, repeats) = score(&counts, &batch, &settings, n_repeats, &progress).map_err(to_r)?;
-    Ok(list!(
-        genes = convert::one_based(&genes),
-        connections = convert::matrix(&repeats.connections),
-        completed = repeats.connections.ncols() as i32
-    ))
-}
-
-fn score(
-    counts: &Robj,
-    batch: &List,
-    settings: &Settings,
-    n_repeats: i32,
-    progress: &Robj,
-) -> Result<(Vec<usize>, Repeats)> {
-    let batches = convert::batches(batch)?;
-    let n_fits = n_repeats.max(1) as usize;
-    Counts::from_r(counts)?.with(|matrix| {
-        let codes = batches.codes(matrix.n_cells())?;
-        off_thread(settings.threads, progress, |reporter| {
-            let view = filter(matrix, settings.min_cells, settings.min_genes)?;
-            let codes: Vec<usize> = view.cells().iter().map(|&c| codes[c]).collect();
-            check_batch_sizes(&codes, &batches.names)?;
-            let monitor = |fit| FitMonitor {
-                reporter,
-                fit,
-                n_fits,
-            };
-            let repeats = repeat_fits(&view, &codes, &batches.design, settings, n_fits, monitor)?;
-            Ok((view.genes(), repeats))
-        })
+fn trained(
+    matrix: &CountMatrix,
+    all_codes: &[usize],
+    plan: &Plan,
+    resume: Option<(Checkpoint, Resume)>,
+    reporter: &Reporter,
+) -> Result<Fit> {
+    let (settings, batches) = (&plan.settings, &plan.batches);
+    let view = filter(matrix, settings.min_cells, settings.min_genes)?;
+    let codes: Vec<usize> = view.cells().iter().map(|&c| all_codes[c]).collect();
+    check_batch_sizes(&codes, &batches.names)?;
+    let genes = view.genes();
+    let of_gene = |&gene: &usize| plan.gene_names.get(gene).cloned();
+    let gene_names: Vec<String> = genes.iter().filter_map(of_gene).collect();
+    let cells = TrainingCells {
+        view: &view,
+        batch: &codes,
+        design: &batches.design,
+    };
+    let epochs_before = match &resume {
+        None => 0,
+        Some((_, resume)) => resume.n_epochs()?,
+    };
+    let monitor = FitMonitor {
+        reporter,
+        fit: 0,
+        n_fits: 1,
+        epochs_before,
+    };
+    let mut training = match &resume {
+        None => Training::new(cells, settings, &Cpu, &monitor)?,
+        Some(_) => Training::to_resume(cells, settings, &Cpu, &monitor)?,
+    };
+    let checkpoint = Checkpoint {
+        settings: settings.clone(),
+        design: batches.design.clone(),
+        batch_names: batches.names.clone(),
+        batch_columns: batches.columns.clone(),
+        covariates: batches.covariates.clone(),
+        fingerprint: match plan.checkpoints {
+            Some(_) => Fingerprint::of(&view, &codes, &gene_names),
+            None => Fingerprint::default(),
+        },
+    };
+    let folder = plan.checkpoints.as_ref().map(|c| c.folder.as_path());
+    let save = |state: &TrainState| match folder {
+        Some(folder) => checkpoint.write(folder, state),
+        None => Ok(()),
+    };
+    match resume {
+        Some((known, resume)) => {
+            known.check(&checkpoint)?;
+            resume.put(&mut training.state)?;
+        }
+        // The start, too: a fit can be gone on with from whenever it was cut off, and a disk that is full shows at once.
+        None => save(&training.state)?,
+    }
+    if let Some(checkpoints) = &plan.checkpoints {
+        training.save_with(checkpoints.every, &save);
+    }
+    let trained = training.run()?;
+    // The first Ctrl-C ends the training, of which something is left; the next one ends everything.
+    let should_stop = || reporter.interrupts() > usize::from(plan.keep_interrupted);
+    let embedding = embed(&trained.model, &view, &codes, &should_stop)?;
+    let cell_groups = remember(&trained.model, &view, &codes, &embedding, &should_stop)?;
+    let embedding = embed_filtered(
+        &trained.model,
+        matrix,
+        &view,
+        all_codes,
+        embedding,
+        &should_stop,
+    )?;
+    let saved = SavedModel {
+        model: trained.model,
+        cell_groups: Some(cell_groups),
+        gene_names,
+        batch_names: batches.names.clone(),
+        batch_columns: batches.columns.clone(),
+        covariates: batches.covariates.clone(),
+        library: median_library(&view, &codes, batches.design.n_batches()),
+        history: trained.history,
+    };
+    Ok(Fit {
+        bytes: saved.to_bytes()?,
+        embedding,
+        cells: view.cells().to_vec(),
+        genes,
+        saved,
     })
 }
 
 extendr_module! {
     mod fit;
     fn rs_fit;
-    fn rs_score;
+    fn rs_resume;
+    fn rs_has_checkpoint;
+    fn rs_checkpoint_info;
 }

@@ -3,9 +3,12 @@
 use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
-use super::run::{off_thread, FitMonitor};
-use crate::model::{Covariate, History, SavedModel, Vae};
-use crate::results::{embed, map_batches, median_library, Embedding};
+use super::run::{all_or_nothing, FitMonitor};
+use crate::mapping::map_batches;
+use crate::model::{History, Vae};
+use crate::results::{embed, median_library, Embedding};
+use crate::saved::{Covariate, SavedModel};
+use crate::training::Monitor;
 use crate::Result;
 
 /// Name of the batch that a model without batches becomes.
@@ -16,7 +19,7 @@ struct Mapped {
     embedding: Embedding,
 }
 
-/// Adds new batches to a model, trains what is theirs, and embeds their cells.
+/// Adds new batches to a model, trains what is theirs, and embeds their cells. As it takes seconds, Ctrl-C leaves nothing.
 /// @noRd
 #[extendr]
 pub fn rs_map(
@@ -29,7 +32,7 @@ pub fn rs_map(
     progress: Robj,
 ) -> extendr_api::Result<List> {
     let mapped = || -> Result<Mapped> {
-        let known = convert::model(&model)?;
+        let known = &*convert::model(&model)?;
         let names = convert::names(&batch_names);
         let positions = convert::integers(&gene_position, "gene_position")?;
         let settings = convert::settings_over(&known.model.settings, &settings)?;
@@ -37,14 +40,16 @@ pub fn rs_map(
             let codes = convert::batch_codes(&batch, matrix.n_cells())?;
             let all = (0..matrix.n_cells()).collect();
             let view = convert::aligned(matrix, positions, all, known.gene_names.len())?;
-            off_thread(settings.threads, &progress, |reporter| {
+            all_or_nothing(settings.threads, &progress, |reporter| {
                 let monitor = FitMonitor {
                     reporter,
                     fit: 0,
                     n_fits: 1,
+                    epochs_before: 0,
                 };
                 let trained = map_batches(
                     &known.model,
+                    known.remembered()?,
                     &view,
                     &codes,
                     names.len(),
@@ -56,8 +61,8 @@ pub fn rs_map(
                 let n_batches = trained.model.n_batches();
                 let mut library = known.library.clone();
                 library.extend(&median_library(&view, &codes, n_batches)[first..]);
-                let embedding = embed(&trained.model, &view, &codes)?;
-                let saved = joined(&known, &names, library, trained.model, trained.history);
+                let embedding = embed(&trained.model, &view, &codes, &|| monitor.should_stop())?;
+                let saved = joined(known, &names, library, trained.model, trained.history);
                 Ok(Mapped {
                     bytes: saved.to_bytes()?,
                     embedding,
@@ -94,8 +99,10 @@ fn joined(
     covariates[0].levels.extend_from_slice(names);
     SavedModel {
         model,
+        cell_groups: known.cell_groups.clone(),
         gene_names: known.gene_names.clone(),
         batch_names,
+        batch_columns: known.batch_columns.clone(),
         covariates,
         library,
         history,

@@ -8,6 +8,7 @@ mod files;
 mod fit;
 mod map;
 mod run;
+mod score;
 mod trained;
 
 use extendr_api::prelude::*;
@@ -28,15 +29,24 @@ fn rs_version() -> List {
 /// @noRd
 #[extendr]
 fn rs_devices() -> Vec<String> {
-    crate::training::devices()
+    crate::backend::devices()
+}
+
+/// Threads that this process can run at once, by its affinity and its control group; 1 if that cannot be known.
+/// @noRd
+#[extendr]
+fn rs_available_threads() -> i32 {
+    std::thread::available_parallelism().map_or(1, |n| i32::try_from(n.get()).unwrap_or(i32::MAX))
 }
 
 extendr_module! {
     mod scvae;
     fn rs_version;
     fn rs_devices;
+    fn rs_available_threads;
     use files;
     use fit;
     use map;
+    use score;
     use trained;
 }

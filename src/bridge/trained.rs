@@ -3,11 +3,36 @@
 use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
-use super::run::off_thread;
-use crate::likelihood::{negative_binomial, zero_inflated};
-use crate::model::SavedModel;
+use super::run::all_or_nothing;
+use crate::kernels::{negative_binomial, zero_inflated};
+use crate::model::Settings;
 use crate::results::{embed, reconstruct, Output, Reconstruction};
+use crate::saved::SavedModel;
 use crate::{Error, Result};
+
+/// Reads a model once for several calls: the functions that take a model's bytes take this, too.
+/// @noRd
+#[extendr]
+pub fn rs_load_model(model: Robj) -> extendr_api::Result<Robj> {
+    match convert::model(&model).map_err(to_r)? {
+        convert::Model::Loaded(loaded) => Ok(loaded.into()),
+        convert::Model::Read(saved) => Ok(ExternalPtr::new(*saved).into()),
+    }
+}
+
+/// What a model needs to know of new counts: its genes and batches.
+/// @noRd
+#[extendr]
+pub fn rs_model_names(model: Robj) -> extendr_api::Result<List> {
+    let saved = convert::model(&model).map_err(to_r)?;
+    Ok(list!(
+        gene_names = &saved.gene_names,
+        batch_names = convert::batch_names(&saved),
+        batch_columns = convert::batch_columns(&saved),
+        covariates = convert::covariates(&saved),
+        library = &saved.library
+    ))
+}
 
 /// Embeds cells of known batches.
 /// @noRd
@@ -20,14 +45,14 @@ pub fn rs_embed(
     threads: i32,
 ) -> extendr_api::Result<List> {
     let embedded = || -> Result<_> {
-        let saved = convert::model(&model)?;
+        let saved = &*convert::model(&model)?;
         let positions = convert::integers(&gene_position, "gene_position")?;
         Counts::from_r(&counts)?.with(|matrix| {
             let codes = convert::batch_codes(&batch, matrix.n_cells())?;
             let all = (0..matrix.n_cells()).collect();
             let view = convert::aligned(matrix, positions, all, saved.gene_names.len())?;
-            off_thread(threads.max(1) as usize, &().into(), |_| {
-                embed(&saved.model, &view, &codes)
+            all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
+                embed(&saved.model, &view, &codes, &|| reporter.interrupts() > 0)
             })
         })
     };
@@ -55,7 +80,7 @@ pub fn rs_reconstruct(
     threads: i32,
 ) -> extendr_api::Result<Robj> {
     let reconstructed = || -> Result<_> {
-        let saved = convert::model(&model)?;
+        let saved = &*convert::model(&model)?;
         let positions = convert::integers(&gene_position, "gene_position")?;
         let genes = convert::from_one(
             convert::integers(&genes, "genes")?,
@@ -85,8 +110,8 @@ pub fn rs_reconstruct(
                 library,
                 output,
             };
-            off_thread(threads.max(1) as usize, &().into(), |_| {
-                reconstruct(&saved.model, &view, &how)
+            all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
+                reconstruct(&saved.model, &view, &how, &|| reporter.interrupts() > 0)
             })
         })
     };
@@ -109,24 +134,19 @@ fn output(what: &str) -> Result<Output> {
 #[extendr]
 pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
     let saved = convert::model(&model).map_err(to_r)?;
-    let log_theta = saved
-        .model
-        .decoder
-        .log_theta
-        .to_vec1::<f32>()
-        .map_err(|e| to_r(e.into()))?;
-    let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
-    let batch_names: Robj = match saved.batch_names.as_slice() {
-        [] => ().into(),
-        names => names.into(),
+    let log_theta = match &saved.model.decoder.log_theta {
+        Some(log_theta) => log_theta.to_vec1::<f32>().map_err(|e| to_r(e.into()))?,
+        None => Vec::new(),
     };
+    let px_r: Vec<f64> = log_theta.iter().map(|&t| f64::from(t).exp()).collect();
     Ok(list!(
         version = SavedModel::version(),
         gene_names = &saved.gene_names,
-        batch_names = batch_names,
+        batch_names = convert::batch_names(&saved),
+        batch_columns = convert::batch_columns(&saved),
         covariates = convert::covariates(&saved),
         library = &saved.library,
-        settings = settings_list(&saved)?,
+        settings = convert::settings_list(&saved.model.settings).map_err(to_r)?,
         n_parameters = saved.model.n_parameters() as f64,
         px_r = px_r,
         connections = convert::connections(&saved),
@@ -137,27 +157,11 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
     ))
 }
 
-fn settings_list(saved: &SavedModel) -> extendr_api::Result<List> {
-    let value = serde_json::to_value(&saved.model.settings)
-        .map_err(|e| to_r(Error::Model(e.to_string())))?;
-    let fields = value.as_object().cloned().unwrap_or_default();
-    let pairs = fields.iter().map(|(name, value)| {
-        let value: Robj = match value {
-            serde_json::Value::Bool(x) => (*x).into(),
-            serde_json::Value::Number(x) => x.as_f64().into(),
-            serde_json::Value::String(x) => x.as_str().into(),
-            _ => ().into(),
-        };
-        (name.as_str(), value)
-    });
-    Ok(List::from_pairs(pairs))
-}
-
-/// Fails when bytes are not a usable model.
+/// The settings that a fit has when none is given.
 /// @noRd
 #[extendr]
-pub fn rs_check_model(model: Robj) -> extendr_api::Result<()> {
-    convert::model(&model).map(|_| ()).map_err(to_r)
+pub fn rs_default_settings() -> extendr_api::Result<List> {
+    convert::settings_list(&Settings::default()).map_err(to_r)
 }
 
 /// Log-probability of counts under the model's distribution; arguments of one length.
@@ -186,6 +190,8 @@ extendr_module! {
     fn rs_log_probability;
     fn rs_embed;
     fn rs_reconstruct;
+    fn rs_load_model;
+    fn rs_model_names;
     fn rs_model_info;
-    fn rs_check_model;
+    fn rs_default_settings;
 }

@@ -1,9 +1,9 @@
 //! anndata's `.h5ad`: which matrices a file offers, and reading one with the names of its cells and genes.
 
-use super::encoding;
-use super::file::{CountsFile, FileFormat};
-use super::frame::{names, quoted};
-use super::hdf::Hdf;
+use super::counts_file::{CountsFile, FileFormat};
+use super::hdf::{quoted, Hdf};
+use super::obs_table::names;
+use super::stored_matrix;
 use crate::{Error, Result};
 
 /// Where the raw counts of a file may lie, and the names of their genes: now, and before anndata 0.7.
@@ -46,7 +46,7 @@ pub(super) fn read(hdf: &Hdf, layer: Option<&str>) -> Result<CountsFile> {
     }
     let cell_names = names(hdf, "obs")?;
     let gene_names = names(hdf, var)?;
-    let matrix = encoding::read(hdf, &place, cell_names.len(), gene_names.len())
+    let matrix = stored_matrix::read(hdf, &place, cell_names.len(), gene_names.len())
         .map_err(|e| not_counts(hdf, wanted, &available, e))?;
     Ok(CountsFile {
         matrix,

@@ -1,6 +1,6 @@
 //! A cells x genes count matrix, compressed by cell.
 
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// Raw counts, compressed by cell (CSR over cells; R's `dgCMatrix` of genes x cells is the same memory layout).
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl<'a> CountMatrix<'a> {
                 values,
             },
         };
-        m.check()?;
+        m.check(&|| false)?;
         Ok(m)
     }
 
@@ -100,7 +100,30 @@ impl<'a> CountMatrix<'a> {
     ///
     /// # Errors
     /// As [`CountMatrix::from_dgc`].
+    ///
+    /// ```
+    /// use scvae::counts::CountMatrix;
+    ///
+    /// // Two cells and three genes: the first cell has 5 of gene 0 and 1 of gene 2, the second 7 of gene 1.
+    /// let matrix = CountMatrix::from_csr(vec![0, 2, 3], vec![0, 2, 1], vec![5.0, 1.0, 7.0], 3)?;
+    /// assert_eq!((matrix.n_cells(), matrix.n_genes()), (2, 3));
+    ///
+    /// // Not raw counts.
+    /// assert!(CountMatrix::from_csr(vec![0, 1], vec![0], vec![0.5], 3).is_err());
+    /// # Ok::<(), scvae::Error>(())
+    /// ```
     pub fn from_csr(
+        offsets: Vec<usize>,
+        genes: Vec<u32>,
+        values: Vec<f32>,
+        n_genes: usize,
+    ) -> Result<CountMatrix<'static>> {
+        CountMatrix::from_csr_unless(&|| false, offsets, genes, values, n_genes)
+    }
+
+    /// As [`CountMatrix::from_csr`], but [`Error::Interrupted`] when asked to stop.
+    pub(super) fn from_csr_unless(
+        should_stop: Stop,
         offsets: Vec<usize>,
         genes: Vec<u32>,
         values: Vec<f32>,
@@ -115,17 +138,18 @@ impl<'a> CountMatrix<'a> {
                 values,
             },
         };
-        m.check()?;
+        m.check(should_stop)?;
         Ok(m)
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, should_stop: Stop) -> Result<()> {
         match &self.store {
             Store::Borrowed {
                 offsets,
                 genes,
                 values,
             } => check_parts(
+                should_stop,
                 self.n_genes,
                 offsets.iter().map(|&o| o as i64),
                 genes.iter().map(|&g| i64::from(g)),
@@ -136,6 +160,7 @@ impl<'a> CountMatrix<'a> {
                 genes,
                 values,
             } => check_parts(
+                should_stop,
                 self.n_genes,
                 offsets.iter().map(|&o| o as i64),
                 genes.iter().map(|&g| i64::from(g)),
@@ -171,6 +196,7 @@ pub(super) fn checked(cell: usize, gene: usize, value: f64) -> Result<f32> {
 }
 
 fn check_parts(
+    should_stop: Stop,
     n_genes: usize,
     offsets: impl ExactSizeIterator<Item = i64>,
     genes: impl ExactSizeIterator<Item = i64>,
@@ -196,6 +222,9 @@ fn check_parts(
     }
     let mut entries = genes.zip(values);
     for (cell, w) in offsets.windows(2).enumerate() {
+        if cell % 1024 == 0 && should_stop() {
+            return Err(Error::Interrupted);
+        }
         let mut previous = -1;
         for (gene, value) in entries.by_ref().take((w[1] - w[0]) as usize) {
             if gene < 0 || gene >= n_genes as i64 {

@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::encoding;
-use super::file::{CountsFile, FileFormat};
-use super::frame::quoted;
-use super::hdf::{Hdf, Kind};
-use super::CountMatrix;
+use super::counts_file::{CountsFile, FileFormat};
+use super::hdf::{quoted, Hdf, Kind, Length};
+use super::hdf_text::strings;
+use super::{stored_matrix, CountMatrix};
 use crate::{Error, Result};
 
 /// The groups of a file that hold a matrix of 10x Genomics.
@@ -44,33 +43,32 @@ pub(super) fn read(hdf: &Hdf, groups: &[String], layer: Option<&str>) -> Result<
     } else {
         ("genes", "gene_names")
     };
-    let cell_names = hdf.strings(&format!("{group}/barcodes"))?;
-    let mut gene_names = hdf.strings(&format!("{group}/{names}"))?;
+    let cell_names = strings(hdf, &format!("{group}/barcodes"), Length::Names)?;
+    let mut gene_names = strings(hdf, &format!("{group}/{names}"), Length::Names)?;
     let ids = format!("{group}/{ids}");
     let mut gene_ids = match hdf.kind(&ids) {
-        Some(_) => hdf.strings(&ids)?,
+        Some(_) => strings(hdf, &ids, Length::Exactly(gene_names.len()))?,
         None => gene_names.clone(),
     };
     let shape = format!("{group}/shape");
     let shape: Vec<usize> = match hdf.kind(&shape) {
-        Some(_) => hdf.all_numbers(&shape)?,
+        Some(_) => hdf.all_numbers(&shape, Length::Exactly(2))?,
         None => vec![gene_names.len(), cell_names.len()],
     };
-    if shape != [gene_names.len(), cell_names.len()] || gene_ids.len() != gene_names.len() {
+    if shape != [gene_names.len(), cell_names.len()] {
         return Err(hdf.error(format_args!(
-            "is damaged: {group} has shape {shape:?} (genes, cells), but {} gene names, {} gene ids and {} barcodes",
+            "is damaged: {group} has shape {shape:?} (genes, cells), but {} gene names and {} barcodes",
             gene_names.len(),
-            gene_ids.len(),
             cell_names.len()
         )));
     }
-    let mut matrix =
-        encoding::by_cell(hdf, group, cell_names.len(), gene_names.len()).map_err(|e| match e {
+    let mut matrix = stored_matrix::by_cell(hdf, group, cell_names.len(), gene_names.len())
+        .map_err(|e| match e {
             Error::Counts(text) => Error::Counts(format!("'{}': {text}", hdf.path())),
             e => e,
         })?;
     if let Some(keep) = expression_only(hdf, group, gene_names.len())? {
-        matrix = select_genes(&matrix, &keep)?;
+        matrix = select_genes(hdf, &matrix, &keep)?;
         let mut kept = keep.iter();
         gene_names.retain(|_| kept.next() == Some(&true));
         let mut kept = keep.iter();
@@ -92,13 +90,7 @@ fn expression_only(hdf: &Hdf, group: &str, n_features: usize) -> Result<Option<V
     if hdf.kind(&place).is_none() {
         return Ok(None);
     }
-    let types = hdf.strings(&place)?;
-    if types.len() != n_features {
-        return Err(hdf.error(format_args!(
-            "is damaged: {place} has {} entries for {n_features} features",
-            types.len()
-        )));
-    }
+    let types = strings(hdf, &place, Length::Exactly(n_features))?;
     let keep: Vec<bool> = types.iter().map(|t| t == "Gene Expression").collect();
     if !keep.contains(&true) {
         let kinds: HashSet<&String> = types.iter().collect();
@@ -112,7 +104,7 @@ fn expression_only(hdf: &Hdf, group: &str, n_features: usize) -> Result<Option<V
     Ok(keep.contains(&false).then_some(keep))
 }
 
-fn select_genes(matrix: &CountMatrix, keep: &[bool]) -> Result<CountMatrix<'static>> {
+fn select_genes(hdf: &Hdf, matrix: &CountMatrix, keep: &[bool]) -> Result<CountMatrix<'static>> {
     let mut n_genes = 0;
     let position: Vec<Option<u32>> = keep
         .iter()
@@ -123,6 +115,9 @@ fn select_genes(matrix: &CountMatrix, keep: &[bool]) -> Result<CountMatrix<'stat
         .collect();
     let (mut offsets, mut genes, mut values) = (vec![0], Vec::new(), Vec::new());
     for cell in 0..matrix.n_cells() {
+        if cell % 1024 == 0 {
+            hdf.pause()?;
+        }
         matrix.for_each_in_cell(cell, |gene, value| {
             if let Some(gene) = position[gene as usize] {
                 genes.push(gene);
@@ -131,7 +126,7 @@ fn select_genes(matrix: &CountMatrix, keep: &[bool]) -> Result<CountMatrix<'stat
         });
         offsets.push(genes.len());
     }
-    CountMatrix::from_csr(offsets, genes, values, n_genes as usize)
+    CountMatrix::from_csr_unless(hdf.should_stop(), offsets, genes, values, n_genes as usize)
 }
 
 /// Names made unique as R's `make.unique` does: the first of equal names stays, the next become `name.1`, `name.2`,

@@ -104,6 +104,18 @@ impl<'a> CountsView<'a> {
 ///
 /// # Errors
 /// [`Error::Counts`] when every count is zero, or fewer than two cells or two genes are left.
+///
+/// ```
+/// use scvae::counts::{filter, CountMatrix};
+///
+/// // Three cells of one gene, the first two of another one, too; and a gene that nobody has.
+/// let (offsets, genes) = (vec![0, 2, 4, 5], vec![0, 1, 0, 1, 0]);
+/// let matrix = CountMatrix::from_csr(offsets, genes, vec![1.0; 5], 3)?;
+/// let view = filter(&matrix, 1, 2)?;
+/// assert_eq!(view.cells(), [0, 1]);
+/// assert_eq!(view.genes(), [0, 1]);
+/// # Ok::<(), scvae::Error>(())
+/// ```
 pub fn filter<'a>(
     matrix: &'a CountMatrix<'a>,
     min_cells: usize,
@@ -137,9 +149,16 @@ pub fn filter<'a>(
         })
         .collect();
     if n_genes < 2 || cells.len() < 2 {
+        // More cells than genes are rare, unless the matrix lies on its side.
+        let cure = if matrix.n_cells() > matrix.n_genes() {
+            "Genes must be rows and cells columns: if it is the other way round, give transposed = TRUE.\n\
+             Otherwise lower min_cells or min_genes."
+        } else {
+            "Lower min_cells or min_genes."
+        };
         return Err(Error::Counts(format!(
             "the filter leaves {n_genes} of {} genes (min_cells = {min_cells}) and {} of {} cells (min_genes = \
-             {min_genes}); at least two of each are needed: lower min_cells or min_genes",
+             {min_genes}); at least two of each are needed.\n{cure}",
             matrix.n_genes(),
             cells.len(),
             matrix.n_cells()

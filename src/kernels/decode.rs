@@ -2,23 +2,26 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::{cut, gene_blocks};
+use super::instructions::Instructions;
 use super::product::project;
-use super::tiles::{Row, Tiling};
-use super::types::Wiring;
+use super::row::Row;
+use super::tiles::Tiling;
+use super::types::{Segment, Wiring};
 
-/// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units.
-pub(super) fn forward(
+/// `bias + (M * W) hidden`, genes x cells, of `hidden`: cells x hidden units. `bias` has one value per gene, or is segments x genes.
+pub fn forward(
+    instructions: impl Instructions,
     hidden: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     weights: &[f32],
     bias: &[f32],
 ) -> Vec<f32> {
-    let tiling = Tiling::new(segments, wiring.masks.len());
+    let tiling = Tiling::new(segments, wiring);
     let mut rows = Vec::new();
     tiling.spread(hidden, wiring.n_hidden, &mut rows);
     let n_cells = tiling.n_cells;
@@ -26,7 +29,7 @@ pub(super) fn forward(
     let blocks = gene_blocks(wiring.n_genes());
     let parts = cut(&mut out, blocks.iter().map(|r| r.len() * n_cells));
     blocks.into_par_iter().zip(parts).for_each(|(genes, out)| {
-        Arch::new().dispatch(Block {
+        instructions.run(Block {
             hidden: &rows,
             tiling: &tiling,
             wiring,
@@ -61,7 +64,7 @@ impl WithSimd for Block<'_> {
             let rows = self.out.chunks_exact_mut(self.tiling.n_cells);
             for (gene, out) in self.genes.clone().zip(rows) {
                 let n_genes = self.wiring.n_genes();
-                let mut row = self.tiling.start(tile, self.bias, n_genes, gene);
+                let mut row = self.tiling.bias_row(tile, self.bias, n_genes, gene);
                 project(
                     simd,
                     hidden,

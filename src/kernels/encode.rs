@@ -9,8 +9,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::blocks::{gene_blocks, of_slots};
+use super::instructions::Instructions;
 use super::special;
-use super::types::{GeneMajorCounts, Wiring};
+use super::types::{GeneMajorCounts, Segment, Wiring};
 
 /// Hidden units worked on at a time.
 const UNITS: usize = 64;
@@ -45,12 +46,12 @@ pub fn log1p(counts: &GeneMajorCounts, depth: Option<&[f32]>, out: &mut [f32]) {
 
 /// `bias + input (M * W)`, one row of `n_hidden` values per cell.
 ///
-/// `input` are the encoder's values in the order of `counts`; `segments` are the rows of each batch, which say whose
-/// mask a row uses.
-pub(super) fn forward(
+/// `input` are the encoder's values in the order of `counts`; `segments` say whose mask a row uses.
+pub fn forward(
+    instructions: impl Instructions,
     counts: &GeneMajorCounts,
     input: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     weights: &[f32],
     bias: &[f32],
@@ -61,7 +62,7 @@ pub(super) fn forward(
         .into_par_iter()
         .map(|genes| {
             let mut out = vec![ZERO; n_hidden.div_ceil(UNITS) * n_cells];
-            Arch::new().dispatch(Forward {
+            instructions.run(Forward {
                 counts,
                 input,
                 mask_of_row: &mask_of_row,
@@ -103,7 +104,7 @@ impl WithSimd for Forward<'_> {
         let n_cells = self.counts.n_cells;
         let mut dense = vec![ZERO; self.wiring.n_hidden.div_ceil(UNITS)];
         for gene in self.genes {
-            let (mut cells, mut values) = entries(self.counts, self.input, gene);
+            let (mut cells, mut values) = inputs_of(self.counts, self.input, gene);
             while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
                 // One gene's weights are laid out once for all cells that have the gene.
                 dense.fill(ZERO);
@@ -132,10 +133,11 @@ impl WithSimd for Forward<'_> {
 /// Gradient of the weights: for each slot, the sum over cells of input times the gradient at its hidden unit.
 ///
 /// `input` are the encoder's values in the order of `counts`; `d_out` has one row of `n_hidden` values per cell.
-pub(super) fn backward(
+pub fn backward(
+    instructions: impl Instructions,
     counts: &GeneMajorCounts,
     input: &[f32],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     wiring: &Wiring,
     d_out: &[f32],
 ) -> Vec<f32> {
@@ -148,7 +150,7 @@ pub(super) fn backward(
         }
     }
     of_slots(wiring, |genes, d_weights| {
-        Arch::new().dispatch(Backward {
+        instructions.run(Backward {
             counts,
             input,
             mask_of_row: &mask_of_row,
@@ -180,7 +182,7 @@ impl WithSimd for Backward<'_> {
         let first = self.wiring.offsets[self.genes.start] as usize;
         let mut sums = vec![ZERO; self.wiring.n_hidden.div_ceil(UNITS)];
         for gene in self.genes.clone() {
-            let (mut cells, mut values) = entries(self.counts, self.input, gene);
+            let (mut cells, mut values) = inputs_of(self.counts, self.input, gene);
             while let Some((mask, run)) = run_of_mask(cells, self.mask_of_row) {
                 let groups = sums.iter_mut().zip(self.d_units.chunks_exact(n_cells));
                 for (sums, d_units) in groups {
@@ -207,7 +209,7 @@ impl WithSimd for Backward<'_> {
 
 /// Cells and input values of a gene.
 #[inline(always)]
-fn entries<'a>(
+fn inputs_of<'a>(
     counts: &'a GeneMajorCounts,
     input: &'a [f32],
     gene: usize,
@@ -231,10 +233,10 @@ fn run_of_mask(cells: &[u32], mask_of_row: &[usize]) -> Option<(usize, usize)> {
 }
 
 /// The mask of each row; batches that share one mask count as one.
-fn masks_of_rows(n_rows: usize, segments: &[Range<usize>], wiring: &Wiring) -> Vec<usize> {
+fn masks_of_rows(n_rows: usize, segments: &[Segment], wiring: &Wiring) -> Vec<usize> {
     let mut masks = vec![0; n_rows];
-    for (batch, rows) in segments.iter().enumerate() {
-        masks[rows.clone()].fill(batch.min(wiring.masks.len() - 1));
+    for segment in segments {
+        masks[segment.rows.clone()].fill(wiring.mask_index(segment.batch));
     }
     masks
 }

@@ -1,18 +1,22 @@
 //! The three passes of the decoder's loss over a block of genes; `decode_loss` says what they are for.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use super::decode_loss::{refill, DecodeLossInput, Head, HeadGradients};
-use super::entries::{Entries, GeneTable, Place};
+use super::distributions::{CountDistribution, Zeros};
+use super::instructions::Instructions;
+use super::loss_types::{refill, DecodeLossInput, Head, HeadGradients};
 use super::math;
-use super::product::{dot, project, sum, BackProjection, HeadRow};
+use super::positive_counts::{Dispersion, Place, PositiveCounts};
+use super::product::{project, BackProjection, HeadRow};
+use super::row::{dot, sum, Row, TILE};
 use super::softmax::block_sum_exp;
 use super::special;
-use super::tiles::{Row, Tiling, TILE};
+use super::tiles::Tiling;
 use super::types::GeneMajorCounts;
-use super::zero_tile::{Gene, Tiles, GROUP};
+use super::zero_tile::{Gene, ZeroTile, GROUP};
 
 /// Dispersions beyond `exp(60)` either way are taken as if there, so that no product leaves the range of numbers.
 const LOG_THETA_LIMIT: f64 = 60.0;
@@ -31,12 +35,13 @@ pub(super) struct Block {
     pub(super) d_log_mu: Vec<Row>,
     /// Its sum over the block's genes, one row per tile.
     pub(super) d_log_mu_sum: Vec<Row>,
-    /// Of the loss with respect to the logits of the extra zeros; empty for the negative binomial.
+    /// Of the loss with respect to the logits of the extra zeros; empty where the distribution has none.
     pub(super) d_dropout: Vec<Row>,
     /// The block's part of the hidden units' gradient.
     pub(super) d_hidden: Vec<Row>,
+    /// Per gene; empty where the distribution has no dispersion.
     pub(super) d_log_theta: Vec<f64>,
-    /// Genes x batches.
+    /// Genes x segments.
     pub(super) squared_error: Vec<f64>,
     pub(super) scale_gradients: HeadGradients,
     pub(super) dropout_gradients: HeadGradients,
@@ -59,23 +64,29 @@ pub(super) struct Pass<'a> {
 
 impl Pass<'_> {
     /// First pass: the logits of the genes' shares.
-    pub(super) fn share_logits(&self, block: &mut Block) {
-        Arch::new().dispatch(ShareLogits { pass: self, block });
+    pub(super) fn share_logits(&self, instructions: impl Instructions, block: &mut Block) {
+        instructions.run(ShareLogits { pass: self, block });
     }
 
     /// Second pass: the counts' probability; with `gradients` also what the logits' and dispersions' gradients are made of.
-    pub(super) fn score(&self, block: &mut Block, gradients: bool) {
-        Arch::new().dispatch(Score {
+    pub(super) fn score<D: CountDistribution>(
+        &self,
+        instructions: impl Instructions,
+        block: &mut Block,
+        gradients: bool,
+    ) {
+        instructions.run(Score {
             pass: self,
             block,
             gradients,
+            distribution: PhantomData::<D>,
         });
     }
 
     /// Third pass: each entry of the shares' gradient loses its share of the cell's total; then both heads' gradients
     /// are sent back. The exponential is formed anew; keeping it would cost more memory traffic than it saves.
-    pub(super) fn send_back(&self, block: &mut Block) {
-        Arch::new().dispatch(SendBack { pass: self, block });
+    pub(super) fn send_back(&self, instructions: impl Instructions, block: &mut Block) {
+        instructions.run(SendBack { pass: self, block });
     }
 
     #[inline(always)]
@@ -87,7 +98,7 @@ impl Pass<'_> {
     #[inline(always)]
     fn project<S: Simd>(&self, simd: S, head: Head, tile: usize, gene: usize, out: &mut Row) {
         let n_genes = self.input.wiring.n_genes();
-        *out = self.tiling.start(tile, head.bias, n_genes, gene);
+        *out = self.tiling.bias_row(tile, head.bias, n_genes, gene);
         project(
             simd,
             self.hidden(tile),
@@ -99,22 +110,16 @@ impl Pass<'_> {
         );
     }
 
-    /// Adds a row's squared residuals to the sums of the batches its cells belong to.
+    /// Adds a row's squared residuals to the sums of the segments its cells belong to.
     #[inline(always)]
-    fn add_squares<S: Simd>(
-        &self,
-        simd: S,
-        residual: &Row,
-        cells: &Range<usize>,
-        sums: &mut [f64],
-    ) {
-        for (sum, segment) in std::iter::zip(sums, self.input.segments) {
-            let (from, to) = (segment.start.max(cells.start), segment.end.min(cells.end));
-            if to == from + cells.len() {
-                *sum += f64::from(dot(simd, residual, residual));
-            } else if from < to {
-                let squares = residual.0[from - cells.start..to - cells.start].iter();
-                *sum += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
+    fn add_squares<S: Simd>(&self, simd: S, tile: usize, residual: &Row, sums: &mut [f64]) {
+        match self.tiling.segments(tile) {
+            [(segment, _)] => sums[*segment] += f64::from(dot(simd, residual, residual)),
+            several => {
+                for (segment, cells) in several {
+                    let squares = residual.0[cells.clone()].iter();
+                    sums[*segment] += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
+                }
             }
         }
     }
@@ -151,13 +156,14 @@ impl WithSimd for ShareLogits<'_> {
     }
 }
 
-struct Score<'a> {
+struct Score<'a, D> {
     pass: &'a Pass<'a>,
     block: &'a mut Block,
     gradients: bool,
+    distribution: PhantomData<D>,
 }
 
-impl WithSimd for Score<'_> {
+impl<D: CountDistribution> WithSimd for Score<'_, D> {
     type Output = ();
 
     #[inline(always)]
@@ -166,27 +172,26 @@ impl WithSimd for Score<'_> {
             pass,
             block,
             gradients,
+            ..
         } = self;
         let input = pass.input;
-        let inflated = input.dropout.is_some();
         let (n_tiles, n_genes) = (pass.tiling.n_tiles(), block.genes.len());
         let n_segments = input.segments.len();
         block.log_probability = 0.0;
         if gradients {
             block.d_log_mu.resize(n_tiles * n_genes, Row::ZERO);
             refill(&mut block.d_log_mu_sum, n_tiles, Row::ZERO);
-            let n_rows = if inflated { n_tiles * n_genes } else { 0 };
+            let n_rows = if D::HAS_DROPOUT { n_tiles * n_genes } else { 0 };
             block.d_dropout.resize(n_rows, Row::ZERO);
-            refill(&mut block.d_log_theta, n_genes, 0.0);
+            let n_dispersions = if D::HAS_DISPERSION { n_genes } else { 0 };
+            refill(&mut block.d_log_theta, n_dispersions, 0.0);
             refill(&mut block.squared_error, n_genes * n_segments, 0.0);
         }
-        let log_theta = &input.log_theta[block.genes.clone()];
-        let limited = |t: &f32| f64::from(*t).clamp(-LOG_THETA_LIMIT, LOG_THETA_LIMIT);
-        let log_theta: Vec<f64> = log_theta.iter().map(limited).collect();
-        let theta: Vec<f64> = log_theta.iter().map(|&t| special::exp(t)).collect();
-        let mut tiles = Tiles::new();
-        let mut entries = Entries::new();
-        let mut table = GeneTable::new();
+        let dispersions: Vec<Dispersion> = (block.genes.clone())
+            .map(|gene| dispersion(input.log_theta.map(|t| t[gene])))
+            .collect();
+        let mut tiles = ZeroTile::new();
+        let mut positive = PositiveCounts::<D::Positive>::new();
         let mut genes = [Gene::default(); GROUP];
         for tile in 0..n_tiles {
             let cells = pass.tiling.cells(tile);
@@ -202,19 +207,28 @@ impl WithSimd for Score<'_> {
                 for (r, row) in rows.clone().enumerate() {
                     let gene = block.genes.start + row;
                     genes[r] = Gene {
-                        log_theta: log_theta[row] as f32,
-                        theta: theta[row] as f32,
+                        log_theta: dispersions[row].log_theta as f32,
+                        theta: dispersions[row].theta as f32,
                         per_cell: pass.per_cell as f32,
                     };
                     if let Some(head) = input.dropout {
                         pass.project(simd, head, tile, gene, &mut tiles.logits[r]);
                     }
                 }
-                tiles.score_zeros(simd, scale, &shift_single, &genes[..n], inflated, gradients);
+                let zeros = Zeros {
+                    scale,
+                    shift: &shift_single,
+                    genes: &genes[..n],
+                };
+                if gradients {
+                    D::score_zeros(simd, &zeros, &mut tiles);
+                } else {
+                    D::score_zeros_value(simd, &zeros, &mut tiles);
+                }
                 tiles.clear_from(cells.len());
 
-                let mut put = |entries: &mut Entries, tiles: &mut Tiles| {
-                    entries.drain(inflated, |place, entry| {
+                let mut put = |positive: &mut PositiveCounts<_>, tiles: &mut ZeroTile| {
+                    positive.drain(|place, entry| {
                         block.log_probability += entry.value;
                         tiles.put(place, entry, pass.per_cell);
                     });
@@ -225,21 +239,21 @@ impl WithSimd for Score<'_> {
                     if of_gene.is_empty() {
                         continue;
                     }
-                    table.start(log_theta[row], theta[row]);
+                    positive.turn_to(dispersions[row]);
                     for (&cell, &count) in std::iter::zip(of_gene, counts) {
                         let i = cell as usize - cells.start;
                         let log_mu = f64::from(scale[r].0[i]) + shift[i];
                         let logit = f64::from(tiles.logits[r].0[i]);
                         let place = Place { row: r, cell: i };
-                        entries.push(place, f64::from(count), log_mu, logit, &mut table);
+                        positive.push(place, f64::from(count), log_mu, logit);
                         // So far it holds the negative mean.
                         tiles.residual[r].0[i] += count;
                     }
-                    if entries.is_full() {
-                        put(&mut entries, &mut tiles);
+                    if positive.is_full() {
+                        put(&mut positive, &mut tiles);
                     }
                 }
-                put(&mut entries, &mut tiles);
+                put(&mut positive, &mut tiles);
                 for row in &tiles.log_probability[..n] {
                     block.log_probability += f64::from(sum(simd, row));
                 }
@@ -253,11 +267,13 @@ impl WithSimd for Score<'_> {
                     for (sum, &d) in std::iter::zip(&mut *d_log_mu_sum, &tiles.d_log_mu[r].0) {
                         *sum += d;
                     }
-                    block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
+                    if D::HAS_DISPERSION {
+                        block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
+                    }
                     let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
-                    pass.add_squares(simd, &tiles.residual[r], &cells, errors);
+                    pass.add_squares(simd, tile, &tiles.residual[r], errors);
                 }
-                if inflated {
+                if D::HAS_DROPOUT {
                     let d_dropout = &mut block.d_dropout[tile * n_genes..(tile + 1) * n_genes];
                     d_dropout[rows].copy_from_slice(&tiles.d_dropout[..n]);
                 }
@@ -280,11 +296,12 @@ impl WithSimd for SendBack<'_> {
         let input = pass.input;
         let (n_genes, n_hidden) = (block.genes.len(), input.wiring.n_hidden);
         let (wiring, genes) = (input.wiring, &block.genes);
-        block.scale_gradients.start(input.scale, wiring, genes);
+        block.scale_gradients.clear_for(input.scale, wiring, genes);
         match input.dropout {
-            Some(head) => block.dropout_gradients.start(head, wiring, genes),
+            Some(head) => block.dropout_gradients.clear_for(head, wiring, genes),
             None => block.dropout_gradients = HeadGradients::default(),
         }
+        // In a block a gene's biases lie side by side.
         let n_biases = |gradients: &HeadGradients| gradients.bias.len() / n_genes;
         let n_scale = n_biases(&block.scale_gradients);
         let n_dropout = n_biases(&block.dropout_gradients);
@@ -312,7 +329,8 @@ impl WithSimd for SendBack<'_> {
                 }
                 let of_gene = row * n_scale..(row + 1) * n_scale;
                 let d_bias = &mut block.scale_gradients.bias[of_gene];
-                pass.tiling.add_to_bias(simd, tile, &d, d_bias);
+                let by_segment = input.scale.bias_by_segment;
+                pass.tiling.add_to_bias(simd, tile, &d, by_segment, d_bias);
                 let scale = HeadRow {
                     weights: input.scale.weights,
                     d,
@@ -322,7 +340,8 @@ impl WithSimd for SendBack<'_> {
                     let d = block.d_dropout[at];
                     let of_gene = row * n_dropout..(row + 1) * n_dropout;
                     let d_bias = &mut block.dropout_gradients.bias[of_gene];
-                    pass.tiling.add_to_bias(simd, tile, &d, d_bias);
+                    pass.tiling
+                        .add_to_bias(simd, tile, &d, head.bias_by_segment, d_bias);
                     let dropout = HeadRow {
                         weights: head.weights,
                         d,
@@ -334,6 +353,17 @@ impl WithSimd for SendBack<'_> {
                 }
             }
         }
+    }
+}
+
+/// A gene's dispersion, if it has one, within the limit.
+#[inline(always)]
+fn dispersion(log_theta: Option<f32>) -> Dispersion {
+    let log_theta = log_theta.map_or(0.0, f64::from);
+    let log_theta = log_theta.clamp(-LOG_THETA_LIMIT, LOG_THETA_LIMIT);
+    Dispersion {
+        log_theta,
+        theta: special::exp(log_theta),
     }
 }
 

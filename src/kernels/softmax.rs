@@ -3,6 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::instructions::Instructions;
 use super::math;
 use super::special;
 use crate::{Error, Result};
@@ -17,6 +18,14 @@ const BLOCK_ENTRIES: usize = 32_768;
 /// # Errors
 /// [`Error::Argument`] if the length is not a multiple of a positive `n_cells`.
 pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
+    softmax_with(Arch::new(), scale, n_cells)
+}
+
+pub(super) fn softmax_with(
+    instructions: impl Instructions,
+    scale: &[f32],
+    n_cells: usize,
+) -> Result<Vec<f32>> {
     if n_cells == 0 || scale.is_empty() || !scale.len().is_multiple_of(n_cells) {
         return Err(Error::Argument(format!(
             "{} logits cannot be laid out for {n_cells} cells",
@@ -30,7 +39,7 @@ pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
         .map(|block| {
             let mut highest = vec![f32::NEG_INFINITY; n_cells];
             let mut sum = vec![0.0; n_cells];
-            Arch::new().dispatch(SumExp {
+            instructions.run(SumExp {
                 block,
                 highest: &mut highest,
                 sum: &mut sum,
@@ -46,7 +55,7 @@ pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
         .par_chunks_mut(block)
         .zip(scale.par_chunks(block))
         .for_each(|(out, scale)| {
-            Arch::new().dispatch(Shares {
+            instructions.run(Shares {
                 scale,
                 negative_log_sum: &negative_log_sum,
                 out,

@@ -143,6 +143,21 @@ fn stirling_rest(y: f64) -> f64 {
                 + w * (-1.0 / 1_680.0 + w * (1.0 / 1_188.0 - w * (691.0 / 360_360.0))))))
 }
 
+/// `ln(count!)` of a whole `count >= 0`.
+#[inline(always)]
+pub fn ln_factorial(count: f64) -> f64 {
+    if count >= DIRECT_BELOW {
+        return (count + 0.5) * ln(count) - count + HALF_LN_TWO_PI + stirling_rest(count);
+    }
+    let mut product = 1.0;
+    let mut i = 2.0;
+    while i <= count {
+        product *= i;
+        i += 1.0;
+    }
+    ln(product)
+}
+
 /// `digamma(y) - ln y` for `y >= 10`.
 #[inline(always)]
 fn digamma_rest(y: f64) -> f64 {

@@ -4,20 +4,8 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::product::sum;
-
-/// Cells of a tile: enough for the widest vectors, few enough that the hidden units of a tile stay in the first-level
-/// cache.
-pub(super) const TILE: usize = 128;
-
-/// One value for each cell of a tile, on a cache line's boundary.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Row(pub(super) [f32; TILE]);
-
-impl Row {
-    pub(super) const ZERO: Row = Row([0.0; TILE]);
-}
+use super::row::{sum, Row, TILE};
+use super::types::{Segment, Wiring};
 
 /// Cells of a tile, side by side, that share a mask.
 #[derive(Debug, Clone)]
@@ -30,80 +18,82 @@ pub(super) struct Run {
 #[derive(Debug, Clone)]
 pub(super) struct Tiling {
     pub(super) n_cells: usize,
-    /// The cells of each batch, side by side and in order.
-    segments: Vec<Range<usize>>,
+    /// The segments that each tile holds something of, by number; cells are counted within the tile.
+    segments: Vec<Vec<(usize, Range<usize>)>>,
     /// The runs of each tile; cells are counted within the tile.
     pub(super) runs: Vec<Vec<Run>>,
 }
 
 impl Tiling {
-    /// `segments` are the cells of each batch, in order and without gaps; with one mask they all belong together.
-    pub(super) fn new(segments: &[Range<usize>], n_masks: usize) -> Self {
-        let n_cells = segments.last().map_or(0, |s| s.end);
-        let of_masks = if n_masks == 1 {
-            std::slice::from_ref(&(0..n_cells)).to_vec()
-        } else {
-            segments.to_vec()
+    /// `segments` are in order and without gaps; with one mask all cells belong together.
+    pub(super) fn new(segments: &[Segment], wiring: &Wiring) -> Self {
+        let n_cells = segments.last().map_or(0, |s| s.rows.end);
+        let n_tiles = n_cells.div_ceil(TILE);
+        let mut of_tiles = vec![Vec::new(); n_tiles];
+        for (number, Segment { rows, .. }) in segments.iter().enumerate() {
+            let mut from = rows.start;
+            while from < rows.end {
+                let (tile, start) = (from / TILE, from / TILE * TILE);
+                let to = rows.end.min(start + TILE);
+                of_tiles[tile].push((number, from - start..to - start));
+                from = to;
+            }
+        }
+        let run = |(number, cells): &(usize, Range<usize>)| Run {
+            mask: wiring.mask_index(segments[*number].batch),
+            cells: cells.clone(),
         };
-        let runs = (0..n_cells)
-            .step_by(TILE)
-            .map(|start| {
-                let end = (start + TILE).min(n_cells);
-                let mut runs = Vec::new();
-                for (mask, cells) in of_masks.iter().enumerate() {
-                    let (from, to) = (cells.start.max(start), cells.end.min(end));
-                    if from < to {
-                        runs.push(Run {
-                            mask,
-                            cells: from - start..to - start,
-                        });
-                    }
-                }
-                runs
-            })
-            .collect();
+        let runs = (0..n_tiles).map(|tile| {
+            if wiring.masks.len() == 1 {
+                let cells = 0..(n_cells - tile * TILE).min(TILE);
+                return vec![Run { mask: 0, cells }];
+            }
+            of_tiles[tile].iter().map(run).collect()
+        });
         Tiling {
             n_cells,
-            segments: segments.to_vec(),
-            runs,
+            runs: runs.collect(),
+            segments: of_tiles,
         }
     }
 
-    /// The cells of each batch that a tile holds, counted within the tile; batches without a cell there are left out.
+    /// The segments that a tile holds something of, by number, and their cells, counted within the tile.
     #[inline(always)]
-    pub(super) fn batches(&self, tile: usize) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
-        let cells = self.cells(tile);
-        let segments = self.segments.iter().enumerate();
-        segments.filter_map(move |(batch, segment)| {
-            let (from, to) = (segment.start.max(cells.start), segment.end.min(cells.end));
-            (from < to).then(|| (batch, from - cells.start..to - cells.start))
-        })
+    pub(super) fn segments(&self, tile: usize) -> &[(usize, Range<usize>)] {
+        &self.segments[tile]
     }
 
-    /// A row that holds a gene's bias, which may differ from batch to batch: `bias` has one value per gene, or one per
-    /// gene and batch, a gene's values side by side.
+    /// A row that holds a gene's bias, which may differ from segment to segment: `bias` has one value per gene, or is
+    /// segments x genes.
     #[inline(always)]
-    pub(super) fn start(&self, tile: usize, bias: &[f32], n_genes: usize, gene: usize) -> Row {
+    pub(super) fn bias_row(&self, tile: usize, bias: &[f32], n_genes: usize, gene: usize) -> Row {
         if bias.len() == n_genes {
             return Row([bias[gene]; TILE]);
         }
-        let n = self.segments.len();
         let mut row = Row::ZERO;
-        for (batch, cells) in self.batches(tile) {
-            row.0[cells].fill(bias[gene * n + batch]);
+        for (segment, cells) in self.segments(tile) {
+            row.0[cells.clone()].fill(bias[segment * n_genes + gene]);
         }
         row
     }
 
-    /// Adds a row's values to their bias's: the way back of [`Tiling::start`]. `sums` are those of the gene.
+    /// Adds a row's values to their bias's: the way back of [`Tiling::bias_row`]. `sums` are those of the gene, one for each
+    /// segment if `by_segment`.
     #[inline(always)]
-    pub(super) fn add_to_bias<S: Simd>(&self, simd: S, tile: usize, row: &Row, sums: &mut [f32]) {
-        if let [total] = sums {
-            *total += sum(simd, row);
+    pub(super) fn add_to_bias<S: Simd>(
+        &self,
+        simd: S,
+        tile: usize,
+        row: &Row,
+        by_segment: bool,
+        sums: &mut [f32],
+    ) {
+        if !by_segment {
+            sums[0] += sum(simd, row);
             return;
         }
-        for (batch, cells) in self.batches(tile) {
-            sums[batch] += row.0[cells].iter().sum::<f32>();
+        for (segment, cells) in self.segments(tile) {
+            sums[*segment] += row.0[cells.clone()].iter().sum::<f32>();
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the kernels work on.
 
+use std::ops::Range;
+
 /// The counts of a mini-batch compressed by gene: entries of gene `g` lie at `offsets[g]..offsets[g + 1]`.
 #[derive(Debug, Clone, Default)]
 pub struct GeneMajorCounts {
@@ -24,6 +26,16 @@ impl GeneMajorCounts {
         let span = self.offsets[g] as usize..self.offsets[g + 1] as usize;
         (&self.cells[span.clone()], &self.counts[span])
     }
+}
+
+/// The cells of one batch, side by side. A mini-batch's segments follow one another without gaps; none is empty, so that
+/// batches without a cell cost nothing. Two segments may be of the same batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The batch; it says which mask the cells use.
+    pub batch: usize,
+    /// Rows of the mini-batch.
+    pub rows: Range<usize>,
 }
 
 /// The connections of one mask, compressed by gene.
@@ -74,6 +86,12 @@ impl Wiring {
     /// The mask that a batch's cells use.
     #[inline]
     pub fn mask(&self, batch: usize) -> &ConnectionList {
-        &self.masks[batch.min(self.masks.len() - 1)]
+        &self.masks[self.mask_index(batch)]
+    }
+
+    /// Where that mask stands: all batches share the only one, or each has its own.
+    #[inline]
+    pub fn mask_index(&self, batch: usize) -> usize {
+        batch.min(self.masks.len() - 1)
     }
 }

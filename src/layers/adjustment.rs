@@ -1,7 +1,9 @@
 //! Stage II of a sparsely connected layer: its connections change, its weights do not (paper, appendix A.2.1).
 
+use std::fmt::Debug;
+
 use rand::seq::{IteratorRandom, SliceRandom};
-use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionMask;
@@ -60,138 +62,210 @@ impl AdjustmentRules {
     }
 }
 
-/// What one adjustment did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AdjustmentCounts {
-    /// Connections removed at genes of low loss.
-    pub removed_by_loss: usize,
-    /// Connections added at genes of high loss.
-    pub added_by_loss: usize,
-    /// Connections removed for their small weight.
-    pub removed_by_weight: usize,
-    /// Connections added at random genes to restore the total.
-    pub added_at_random: usize,
-    /// Connections removed at random genes to restore the total.
-    pub removed_at_random: usize,
+/// What training knows of how well the genes are reconstructed, since the last adjustment.
+#[derive(Debug, Clone, Copy)]
+pub struct GeneErrors<'a> {
+    /// Per gene, the sum over cells of `(x - E[x])^2`.
+    pub squared_error: &'a [f64],
+    /// Cells that it is summed over.
+    pub n_cells: f64,
 }
 
-impl AdjustmentCounts {
-    /// Number of changes.
-    pub fn total(&self) -> usize {
-        self.removed_by_loss
-            + self.added_by_loss
-            + self.removed_by_weight
-            + self.added_at_random
-            + self.removed_at_random
+/// Says how badly each gene is reconstructed: genes with high values gain connections, genes with low ones lose them.
+pub trait Criterion: Debug + Sync {
+    /// One value per gene; only their order matters.
+    fn misfit(&self, errors: &GeneErrors) -> Vec<f64>;
+}
+
+/// The paper's criterion: the mean squared error between the raw count and the mean of its distribution.
+#[derive(Debug, Clone, Copy)]
+pub struct MeanSquaredError;
+
+impl Criterion for MeanSquaredError {
+    fn misfit(&self, errors: &GeneErrors) -> Vec<f64> {
+        let n = errors.n_cells.max(1.0);
+        errors.squared_error.iter().map(|sum| sum / n).collect()
     }
 }
 
-/// Adjusts a mask once: by loss, by weight, at random, in that order. Its total stays what it was.
-///
-/// `loss` is one mean squared error per gene, `weight(gene, unit)` the layer's weight. A change that would break a
-/// gene's bounds is skipped, and the gene's turn is not passed on to another.
+/// Connections that were removed and added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Connections that are gone.
+    pub removed: usize,
+    /// Connections that are new.
+    pub added: usize,
+}
+
+impl Changes {
+    /// Number of changes.
+    pub fn total(&self) -> usize {
+        self.removed + self.added
+    }
+}
+
+impl std::ops::AddAssign for Changes {
+    fn add_assign(&mut self, more: Changes) {
+        self.removed += more.removed;
+        self.added += more.added;
+    }
+}
+
+/// A mask whose connections are changed, within bounds that hold for every gene.
+#[derive(Debug)]
+pub struct BoundedMask<'a> {
+    mask: &'a mut ConnectionMask,
+    least: usize,
+    most: usize,
+}
+
+impl<'a> BoundedMask<'a> {
+    /// A mask with the rules' bounds.
+    pub fn new(mask: &'a mut ConnectionMask, rules: &AdjustmentRules) -> Self {
+        BoundedMask {
+            least: rules.least(mask.n_hidden()),
+            most: rules.most(mask.n_hidden()),
+            mask,
+        }
+    }
+
+    /// Removes one of a gene's connections at random; the number removed.
+    fn remove_one(&mut self, gene: usize, rng: &mut ChaCha8Rng) -> usize {
+        if self.mask.n_of_gene(gene) <= self.least {
+            return 0;
+        }
+        let unit = self.mask.units(gene).choose(rng);
+        usize::from(unit.inspect(|&u| self.mask.disconnect(gene, u)).is_some())
+    }
+
+    /// Adds a connection of a gene at random; the number added.
+    fn add_one(&mut self, gene: usize, rng: &mut ChaCha8Rng) -> usize {
+        if self.mask.n_of_gene(gene) >= self.most {
+            return 0;
+        }
+        let unit = self.mask.free_units(gene).choose(rng);
+        usize::from(unit.inspect(|&u| self.mask.connect(gene, u)).is_some())
+    }
+}
+
+/// One of the ways in which connections change. A change that would break a gene's bounds is skipped, and the gene's turn
+/// is not passed on to another.
+pub trait Adjustment {
+    /// Changes the mask; `before` are the changes made before in the same adjustment.
+    fn apply(&self, mask: &mut BoundedMask, before: Changes, rng: &mut ChaCha8Rng) -> Changes;
+}
+
+/// Genes that are reconstructed best lose a connection, those that are reconstructed worst gain one.
+#[derive(Debug, Clone, Copy)]
+pub struct ByLoss<'a> {
+    /// One value per gene, see [`Criterion`].
+    pub misfit: &'a [f64],
+    /// Genes that may lose a connection.
+    pub n_losing: usize,
+    /// Genes that may gain one.
+    pub n_gaining: usize,
+}
+
+impl Adjustment for ByLoss<'_> {
+    fn apply(&self, mask: &mut BoundedMask, _: Changes, rng: &mut ChaCha8Rng) -> Changes {
+        let mut order: Vec<usize> = (0..self.misfit.len()).collect();
+        order.sort_by(|&a, &b| self.misfit[a].total_cmp(&self.misfit[b]).then(a.cmp(&b)));
+        let best = order.iter().take(self.n_losing);
+        let removed = best.map(|&gene| mask.remove_one(gene, rng)).sum();
+        let worst = order.iter().rev().take(self.n_gaining);
+        let added = worst.map(|&gene| mask.add_one(gene, rng)).sum();
+        Changes { removed, added }
+    }
+}
+
+/// Connections with small weights are removed, one per gene.
+pub struct ByWeight<'a> {
+    /// The weight of a gene's connection to a hidden unit.
+    pub weight: &'a dyn Fn(usize, usize) -> f32,
+    /// Share of all connections' absolute weights under which a weight counts as small.
+    pub quantile: f64,
+    /// And the absolute weight under which it does.
+    pub limit: f64,
+    /// Genes that may lose a connection.
+    pub n_losing: usize,
+}
+
+impl ByWeight<'_> {
+    fn cutoff(&self, mask: &ConnectionMask) -> Option<f32> {
+        let sizes = (0..mask.n_genes()).flat_map(|gene| {
+            let units = mask.units(gene);
+            units.map(move |unit| (self.weight)(gene, unit).abs())
+        });
+        let mut sizes: Vec<f32> = sizes.collect();
+        let last = sizes.len().checked_sub(1)?;
+        let rank = ((self.quantile * sizes.len() as f64) as usize).min(last);
+        let at_quantile = *sizes.select_nth_unstable_by(rank, f32::total_cmp).1;
+        Some(at_quantile.min(self.limit as f32))
+    }
+}
+
+impl Adjustment for ByWeight<'_> {
+    fn apply(&self, mask: &mut BoundedMask, _: Changes, rng: &mut ChaCha8Rng) -> Changes {
+        if self.n_losing == 0 {
+            return Changes::default();
+        }
+        let Some(cutoff) = self.cutoff(mask.mask) else {
+            return Changes::default();
+        };
+        let small = |gene: usize| -> Vec<usize> {
+            let units = mask.mask.units(gene);
+            units
+                .filter(|&unit| (self.weight)(gene, unit).abs() < cutoff)
+                .collect()
+        };
+        let genes = (0..mask.mask.n_genes()).filter(|&g| mask.mask.n_of_gene(g) > mask.least);
+        let mut candidates: Vec<(usize, Vec<usize>)> = genes
+            .map(|gene| (gene, small(gene)))
+            .filter(|(_, units)| !units.is_empty())
+            .collect();
+        candidates.shuffle(rng);
+        candidates.truncate(self.n_losing);
+        for (gene, units) in &candidates {
+            if let Some(&unit) = units.iter().choose(rng) {
+                mask.mask.disconnect(*gene, unit);
+            }
+        }
+        Changes {
+            removed: candidates.len(),
+            added: 0,
+        }
+    }
+}
+
+/// Connections at random genes are added, or removed, until there are as many as before.
 ///
 /// Once the genes of highest loss still gain while those of lowest loss are at their floor, more connections are
 /// added than removed; the paper leaves open how the total is kept then: random removals mirror its random additions.
-pub fn adjust(
-    mask: &mut ConnectionMask,
-    loss: &[f64],
-    weight: impl Fn(usize, usize) -> f32,
-    rules: &AdjustmentRules,
-    rng: &mut impl Rng,
-) -> AdjustmentCounts {
-    let n_genes = mask.n_genes();
-    let least = rules.least(mask.n_hidden());
-    let most = rules.most(mask.n_hidden());
-    let share = |x: f64| (x * n_genes as f64).floor() as usize;
-    let mut done = AdjustmentCounts::default();
+#[derive(Debug, Clone, Copy)]
+pub struct AtRandom;
 
-    let mut by_loss: Vec<usize> = (0..n_genes).collect();
-    by_loss.sort_by(|&a, &b| loss[a].total_cmp(&loss[b]).then(a.cmp(&b)));
-    for &gene in by_loss.iter().take(share(rules.n_pl)) {
-        done.removed_by_loss += usize::from(remove_one(mask, gene, least, rng));
-    }
-    for &gene in by_loss.iter().rev().take(share(rules.n_al)) {
-        done.added_by_loss += usize::from(add_one(mask, gene, most, rng));
-    }
-    done.removed_by_weight = prune_by_weight(mask, &weight, rules, least, share(rules.n_pw), rng);
-
-    let removed = done.removed_by_loss + done.removed_by_weight;
-    if removed > done.added_by_loss {
-        done.added_at_random = at_random(mask, removed - done.added_by_loss, rng, |m, g, r| {
-            add_one(m, g, most, r)
-        });
-    } else {
-        done.removed_at_random = at_random(mask, done.added_by_loss - removed, rng, |m, g, r| {
-            remove_one(m, g, least, r)
-        });
-    }
-    done
-}
-
-fn remove_one(mask: &mut ConnectionMask, gene: usize, least: usize, rng: &mut impl Rng) -> bool {
-    if mask.n_of_gene(gene) <= least {
-        return false;
-    }
-    let unit = mask.units(gene).choose(rng);
-    unit.inspect(|&u| mask.disconnect(gene, u)).is_some()
-}
-
-fn add_one(mask: &mut ConnectionMask, gene: usize, most: usize, rng: &mut impl Rng) -> bool {
-    if mask.n_of_gene(gene) >= most {
-        return false;
-    }
-    let unit = mask.free_units(gene).choose(rng);
-    unit.inspect(|&u| mask.connect(gene, u)).is_some()
-}
-
-fn prune_by_weight(
-    mask: &mut ConnectionMask,
-    weight: &impl Fn(usize, usize) -> f32,
-    rules: &AdjustmentRules,
-    least: usize,
-    at_most: usize,
-    rng: &mut impl Rng,
-) -> usize {
-    let mut sizes: Vec<f32> = (0..mask.n_genes())
-        .flat_map(|g| mask.units(g).map(move |u| weight(g, u).abs()))
-        .collect();
-    if sizes.is_empty() || at_most == 0 {
-        return 0;
-    }
-    let rank = ((rules.q_w * sizes.len() as f64) as usize).min(sizes.len() - 1);
-    let quantile = *sizes.select_nth_unstable_by(rank, f32::total_cmp).1;
-    let cutoff = quantile.min(rules.v_w as f32);
-    let mut candidates: Vec<(usize, Vec<usize>)> = (0..mask.n_genes())
-        .filter(|&g| mask.n_of_gene(g) > least)
-        .map(|g| {
-            (
-                g,
-                mask.units(g)
-                    .filter(|&u| weight(g, u).abs() < cutoff)
-                    .collect::<Vec<_>>(),
-            )
-        })
-        .filter(|(_, units)| !units.is_empty())
-        .collect();
-    candidates.shuffle(rng);
-    candidates.truncate(at_most);
-    for (gene, units) in &candidates {
-        if let Some(&unit) = units.iter().choose(rng) {
-            mask.disconnect(*gene, unit);
+impl Adjustment for AtRandom {
+    fn apply(&self, mask: &mut BoundedMask, before: Changes, rng: &mut ChaCha8Rng) -> Changes {
+        if before.removed > before.added {
+            let wanted = before.removed - before.added;
+            let added = at_random(mask, wanted, rng, |m, gene, rng| m.add_one(gene, rng));
+            Changes { removed: 0, added }
+        } else {
+            let wanted = before.added - before.removed;
+            let removed = at_random(mask, wanted, rng, |m, gene, rng| m.remove_one(gene, rng));
+            Changes { removed, added: 0 }
         }
     }
-    candidates.len()
 }
 
 /// Goes through all genes in random order, again and again, until `wanted` changes are made or none is possible.
-fn at_random<R: Rng>(
-    mask: &mut ConnectionMask,
+fn at_random(
+    mask: &mut BoundedMask,
     wanted: usize,
-    rng: &mut R,
-    change: impl Fn(&mut ConnectionMask, usize, &mut R) -> bool,
+    rng: &mut ChaCha8Rng,
+    change: impl Fn(&mut BoundedMask, usize, &mut ChaCha8Rng) -> usize,
 ) -> usize {
-    let mut genes: Vec<usize> = (0..mask.n_genes()).collect();
+    let mut genes: Vec<usize> = (0..mask.mask.n_genes()).collect();
     let mut done = 0;
     while done < wanted {
         let before = done;
@@ -200,11 +274,42 @@ fn at_random<R: Rng>(
             if done == wanted {
                 break;
             }
-            done += usize::from(change(mask, gene, rng));
+            done += change(mask, gene, rng);
         }
         if done == before {
             break;
         }
+    }
+    done
+}
+
+/// Adjusts a mask once: by loss, by weight, at random, in that order. Its total stays what it was.
+///
+/// `misfit` is one value per gene, see [`Criterion`]; `weight(gene, unit)` the layer's weight.
+pub fn adjust(
+    mask: &mut ConnectionMask,
+    misfit: &[f64],
+    weight: &dyn Fn(usize, usize) -> f32,
+    rules: &AdjustmentRules,
+    rng: &mut ChaCha8Rng,
+) -> Changes {
+    let n_genes = mask.n_genes();
+    let share = |x: f64| (x * n_genes as f64).floor() as usize;
+    let by_loss = ByLoss {
+        misfit,
+        n_losing: share(rules.n_pl),
+        n_gaining: share(rules.n_al),
+    };
+    let by_weight = ByWeight {
+        weight,
+        quantile: rules.q_w,
+        limit: rules.v_w,
+        n_losing: share(rules.n_pw),
+    };
+    let mut mask = BoundedMask::new(mask, rules);
+    let mut done = Changes::default();
+    for adjustment in [&by_loss as &dyn Adjustment, &by_weight, &AtRandom] {
+        done += adjustment.apply(&mut mask, done, rng);
     }
     done
 }

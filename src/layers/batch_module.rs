@@ -1,15 +1,14 @@
 //! The batchified module: one small sub-module per batch, added to what passes through (paper, section 2.3).
 
-use std::ops::Range;
-
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::Dense;
+use crate::kernels::Segment;
 use crate::sampling::Streams;
 
 /// `BM(x) = x + beta * g_b(x)`, `g_b` a fully connected layer with TanhShrink, chosen by each cell's batch: its level of
 /// the covariate that the module is for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BatchModule {
     /// One layer per level.
     pub sub_modules: Vec<Dense>,
@@ -36,23 +35,21 @@ impl BatchModule {
         Ok(BatchModule { sub_modules, beta })
     }
 
-    /// Corrects cells x hidden units; `segments` are the rows of each batch, in order and without gaps, `levels` the
-    /// sub-module of each.
+    /// Corrects cells x hidden units; `level` is the sub-module of a batch.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn forward(
         &self,
         x: &Tensor,
-        segments: &[Range<usize>],
-        levels: &[usize],
+        segments: &[Segment],
+        level: impl Fn(usize) -> usize,
     ) -> CandleResult<Tensor> {
         let mut parts = Vec::with_capacity(segments.len());
-        for (rows, &level) in segments.iter().zip(levels) {
-            if !rows.is_empty() {
-                let part = x.narrow(0, rows.start, rows.len())?;
-                parts.push(tanh_shrink(&self.sub_modules[level].forward(&part)?)?);
-            }
+        for segment in segments {
+            let part = x.narrow(0, segment.rows.start, segment.rows.len())?;
+            let sub_module = &self.sub_modules[level(segment.batch)];
+            parts.push(tanh_shrink(&sub_module.forward(&part)?)?);
         }
         x + (Tensor::cat(&parts, 0)? * self.beta)?
     }

@@ -7,7 +7,7 @@ use rand::Rng;
 use crate::sampling::{Purpose, Streams};
 
 /// A fully connected layer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Dense {
     /// Outputs x inputs.
     pub weight: Var,

@@ -8,10 +8,13 @@ mod norm;
 mod sparse;
 mod wiring;
 
-pub use adjustment::{adjust, AdjustmentCounts, AdjustmentRules};
+pub use adjustment::{
+    adjust, Adjustment, AdjustmentRules, AtRandom, BoundedMask, ByLoss, ByWeight, Changes,
+    Criterion, GeneErrors, MeanSquaredError,
+};
 pub use batch_module::BatchModule;
 pub use dense::Dense;
 pub use mask::ConnectionMask;
 pub use norm::BatchNorm;
-pub use sparse::{sparse_centre, sparse_decode, sparse_encode};
-pub use wiring::{inherit, unwire, wire, StartingWeights};
+pub use sparse::{sparse_encode, sparse_shift};
+pub use wiring::{unwire, wire, Inheritance, StartingWeights};

@@ -60,26 +60,44 @@ pub fn unwire(wiring: &Wiring) -> Vec<ConnectionMask> {
         .collect()
 }
 
-/// For each slot of `new`, the slot of `old` with the same gene and hidden unit, if there is one.
-pub fn inherit(old: &Wiring, new: &Wiring) -> Vec<Option<u32>> {
-    let mut from = Vec::with_capacity(new.n_slots());
-    for gene in 0..new.n_genes() {
-        let old_slots = old.offsets[gene] as usize..old.offsets[gene + 1] as usize;
-        let mut candidate = old_slots.start;
-        for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
-            let unit = new.hidden[slot];
-            while candidate < old_slots.end && old.hidden[candidate] < unit {
-                candidate += 1;
+/// Where the weights of connections that stay have moved, when connections change.
+#[derive(Debug, Clone)]
+pub struct Inheritance {
+    /// For each new slot, the old one with the same gene and hidden unit, if there is one.
+    from: Vec<Option<u32>>,
+}
+
+impl Inheritance {
+    /// From one wiring to another of the same genes.
+    pub fn new(old: &Wiring, new: &Wiring) -> Self {
+        let mut from = Vec::with_capacity(new.n_slots());
+        for gene in 0..new.n_genes() {
+            let old_slots = old.offsets[gene] as usize..old.offsets[gene + 1] as usize;
+            let mut candidate = old_slots.start;
+            for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
+                let unit = new.hidden[slot];
+                while candidate < old_slots.end && old.hidden[candidate] < unit {
+                    candidate += 1;
+                }
+                let same = candidate < old_slots.end && old.hidden[candidate] == unit;
+                from.push(same.then_some(candidate as u32));
             }
-            let same = candidate < old_slots.end && old.hidden[candidate] == unit;
-            from.push(same.then_some(candidate as u32));
         }
+        Inheritance { from }
     }
-    from
+
+    /// Values of the old slots at their new places; `fresh` are those of the connections that are new.
+    pub fn carry(&self, old: &[f32], fresh: impl Fn(usize) -> f32) -> Vec<f32> {
+        let slots = self.from.iter().enumerate();
+        slots
+            .map(|(slot, from)| from.map_or_else(|| fresh(slot), |old_slot| old[old_slot as usize]))
+            .collect()
+    }
 }
 
 /// Starting weights of every connection a layer could have: each is a fixed function of seed, layer, gene and hidden
-/// unit. A connection that comes into being starts from the value it would have had in a dense masked layer.
+/// unit. A connection that is added starts from that value, also one that was there before: what a removed connection had
+/// learned is not kept, as that would take the memory of a dense layer.
 #[derive(Debug, Clone, Copy)]
 pub struct StartingWeights {
     /// Streams of the model's seed.
@@ -97,8 +115,8 @@ impl StartingWeights {
     }
 
     /// The weights of a new wiring: inherited where the connection existed, else the starting weight.
-    pub fn inherit(&self, weights: &[f32], from: &[Option<u32>], wiring: &Wiring) -> Vec<f32> {
-        self.fill(wiring, |slot| from[slot].map(|s| weights[s as usize]))
+    pub fn inherit(&self, weights: &[f32], from: &Inheritance, wiring: &Wiring) -> Vec<f32> {
+        self.fill(wiring, |slot| from.from[slot].map(|s| weights[s as usize]))
     }
 
     fn fill(&self, wiring: &Wiring, known: impl Fn(usize) -> Option<f32>) -> Vec<f32> {

@@ -1,18 +1,17 @@
 //! The decoder: z -> fully connected layer -> batchified module -> sparsely connected heads of the count distribution.
 
-use std::ops::Range;
-
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
-use super::{layer_ids, Design, Mode, Settings, Start};
-use crate::kernels::Wiring;
-use crate::layers::{sparse_decode, BatchModule, BatchNorm, Dense, StartingWeights};
-use crate::likelihood::{HeadTensors, Likelihood, LossTensors};
+use super::batch_rows::{batch_modules, rows_of_segments, set_rows};
+use super::{layer_ids, Mode, Settings};
+use crate::backend::{Backend, HeadTensors, LossTensors};
+use crate::batches::{Design, InitialValues};
+use crate::kernels::{Segment, Wiring};
+use crate::layers::{AdjustmentRules, BatchModule, BatchNorm, Dense, StartingWeights};
 use crate::sampling::Streams;
-use crate::values::CpuValues;
 
 /// One sparsely connected head: a value per gene and cell.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SparseHead {
     /// One weight per slot of the wiring.
     pub weights: Var,
@@ -24,12 +23,12 @@ pub struct SparseHead {
 pub struct CountParameters {
     /// Logits of `px_scale`.
     pub scale: Tensor,
-    /// Logits of `px_dropout`; absent for the negative binomial.
+    /// Logits of `px_dropout`; absent for distributions without extra zeros.
     pub dropout: Option<Tensor>,
 }
 
 /// Layers of the decoder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Decoder {
     /// Latent to hidden.
     pub fc: Dense,
@@ -39,18 +38,22 @@ pub struct Decoder {
     pub batch_modules: Vec<BatchModule>,
     /// Mirrors the encoder's sparsely connected layer, with weights of its own.
     pub scale: SparseHead,
-    /// What each level of a covariate adds to the scale head's bias, genes x levels; one tensor per covariate.
+    /// What each level of a covariate adds to the scale head's bias, levels x genes; one tensor per covariate.
     pub offsets: Vec<Var>,
-    /// The same for the zero inflation.
+    /// The same for the extra zeros.
     pub dropout: Option<SparseHead>,
-    /// Log of `px_r`, one per gene.
-    pub log_theta: Var,
+    /// Log of `px_r`, one per gene; absent for distributions without a dispersion.
+    pub log_theta: Option<Var>,
 }
 
 impl Decoder {
-    /// Starting weights of the heads: scale first, dropout second.
-    pub fn starting_weights(streams: Streams, wiring: &Wiring) -> [StartingWeights; 2] {
-        let n_in = wiring.n_slots() as f32 / wiring.n_genes() as f32;
+    /// Starting weights of the heads, scale first, dropout second, whose genes have their first number of connections.
+    pub fn starting_weights(
+        streams: Streams,
+        rules: &AdjustmentRules,
+        n_hidden: usize,
+    ) -> [StartingWeights; 2] {
+        let n_in = rules.n_init(n_hidden) as f32;
         [layer_ids::SCALE, layer_ids::DROPOUT].map(|layer| StartingWeights {
             streams,
             layer,
@@ -66,29 +69,36 @@ impl Decoder {
         s: &Settings,
         design: &Design,
         wiring: &Wiring,
-        start: &Start,
+        initial: &InitialValues,
         streams: Streams,
         device: &Device,
     ) -> CandleResult<Self> {
-        let n_genes = start.log_share.len();
-        let [scale, dropout] = Self::starting_weights(streams, wiring);
+        let n_genes = initial.log_share.len();
+        let [scale, dropout] = Self::starting_weights(streams, &s.adjustment_rules(), s.n_hidden);
         let head = |start: StartingWeights, bias: Var| -> CandleResult<SparseHead> {
             Ok(SparseHead {
                 weights: Var::from_vec(start.all(wiring), wiring.n_slots(), device)?,
                 bias,
             })
         };
+        let zeros = || Var::zeros(n_genes, DType::F32, device);
         let offsets = if s.batch_offsets {
-            let ratios = start.log_ratios.iter().zip(design.n_levels());
+            let ratios = initial.log_ratios.iter().zip(design.n_levels());
             ratios
-                .map(|(ratios, &n)| Var::from_vec(ratios.clone(), (n_genes, n), device))
+                .map(|(ratios, &n)| Var::from_vec(ratios.clone(), (n, n_genes), device))
                 .collect::<CandleResult<_>>()?
         } else {
             Vec::new()
         };
-        let dropout = match s.likelihood {
-            Likelihood::Zinb => Some(head(dropout, Var::zeros(n_genes, DType::F32, device)?)?),
-            Likelihood::Nb => None,
+        let dropout = if s.likelihood.has_dropout() {
+            Some(head(dropout, zeros()?)?)
+        } else {
+            None
+        };
+        let log_theta = if s.likelihood.has_dispersion() {
+            Some(zeros()?)
+        } else {
+            None
         };
         Ok(Decoder {
             fc: Dense::new(
@@ -102,30 +112,31 @@ impl Decoder {
             batch_modules: batch_modules(s, design, streams, layer_ids::DECODER_BATCH, device)?,
             scale: head(
                 scale,
-                Var::from_vec(start.log_share.clone(), n_genes, device)?,
+                Var::from_vec(initial.log_share.clone(), n_genes, device)?,
             )?,
             offsets,
             dropout,
-            log_theta: Var::zeros(n_genes, DType::F32, device)?,
+            log_theta,
         })
     }
 
-    /// The last hidden layer, cells x hidden units, of cells with latent values `z`; `segments` says which batch's style
-    /// each cell gets.
+    /// The last hidden layer, cells x hidden units, of cells with latent values `z`; the segments' batches, by `design`,
+    /// say what style the cells get.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn hidden(
-        &mut self,
+    pub fn hidden<B: Backend>(
+        &self,
+        backend: &B,
         z: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
         let x = self.fc.forward(z)?;
-        let mut x = mode.normalise(&mut self.norm, &x)?.relu()?;
+        let mut x = mode.normalise(backend, &self.norm, &x)?.relu()?;
         for (covariate, module) in self.batch_modules.iter().enumerate() {
-            x = module.forward(&x, segments, &design.of_batches(covariate))?;
+            x = module.forward(&x, segments, |batch| design.level(covariate, batch))?;
         }
         Ok(x)
     }
@@ -134,47 +145,36 @@ impl Decoder {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn count_parameters(
+    pub fn count_parameters<B: Backend>(
         &self,
+        backend: &B,
         hidden: &Tensor,
-        segments: &[Range<usize>],
-        wiring: &Wiring,
+        segments: &[Segment],
+        wiring: &B::Wiring,
         design: &Design,
     ) -> CandleResult<CountParameters> {
-        let head = |h: &SparseHead, bias| sparse_decode(hidden, segments, wiring, &h.weights, bias);
+        let head = |h: &SparseHead, bias: &Tensor| {
+            backend.decode(hidden, segments, wiring, &h.weights, bias)
+        };
         let dropout = self.dropout.as_ref();
         Ok(CountParameters {
-            scale: head(&self.scale, &self.scale_bias(design)?)?,
+            scale: head(&self.scale, &self.scale_bias(segments, design)?)?,
             dropout: dropout.map(|d| head(d, &d.bias)).transpose()?,
         })
     }
 
-    /// The scale head's bias: one per gene, or one per gene and batch, a gene's values side by side.
+    /// The scale head's bias: one per gene, or segments x genes.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn scale_bias(&self, design: &Design) -> CandleResult<Tensor> {
-        if self.offsets.is_empty() {
-            return Ok(self.scale.bias.as_tensor().clone());
-        }
-        let n_batches = design.n_batches();
-        let bias = CpuValues::of(&self.scale.bias)?;
-        let mut out: Vec<f32> = bias
-            .iter()
-            .flat_map(|&b| std::iter::repeat_n(b, n_batches))
-            .collect();
+    pub fn scale_bias(&self, segments: &[Segment], design: &Design) -> CandleResult<Tensor> {
+        let mut bias = self.scale.bias.as_detached_tensor();
         for (covariate, offsets) in self.offsets.iter().enumerate() {
-            let levels = design.of_batches(covariate);
-            let offsets = CpuValues::of(offsets)?;
-            let of_genes = offsets.chunks_exact(design.n_levels()[covariate]);
-            for (out, of_gene) in out.chunks_exact_mut(n_batches).zip(of_genes) {
-                for (out, &level) in out.iter_mut().zip(&levels) {
-                    *out += of_gene[level];
-                }
-            }
+            let level = |batch| design.level(covariate, batch);
+            let offsets = rows_of_segments(&offsets.as_detached_tensor(), segments, level)?;
+            bias = offsets.broadcast_add(&bias)?;
         }
-        let n = out.len();
-        Tensor::from_vec(out, n, self.scale.bias.device())
+        Ok(bias)
     }
 
     /// Sets the offsets of a covariate's levels from `first` on, a vector of genes for each.
@@ -182,13 +182,12 @@ impl Decoder {
     /// # Errors
     /// When shapes do not fit.
     pub fn set_offsets(
-        &mut self,
+        &self,
         covariate: usize,
         first: usize,
         values: &[Vec<f64>],
     ) -> CandleResult<()> {
-        let offsets = &self.offsets[covariate];
-        offsets.set(&with_columns(offsets, first, values)?)
+        set_rows(&self.offsets[covariate], first, values)
     }
 
     /// The parameters that the loss is computed from, besides the last hidden layer; `scale_bias` is that of
@@ -203,42 +202,10 @@ impl Decoder {
                 weights: head.weights.as_tensor(),
                 bias: head.bias.as_tensor(),
             }),
-            log_theta: self.log_theta.as_tensor(),
+            log_theta: self
+                .log_theta
+                .as_ref()
+                .map(|log_theta| log_theta.as_tensor()),
         }
     }
-}
-
-/// One batchified module per covariate.
-pub(super) fn batch_modules(
-    s: &Settings,
-    design: &Design,
-    streams: Streams,
-    mut layer: u32,
-    device: &Device,
-) -> CandleResult<Vec<BatchModule>> {
-    let mut modules = Vec::with_capacity(design.n_levels().len());
-    for &n_levels in design.n_levels() {
-        let n = s.n_hidden;
-        modules.push(BatchModule::new(
-            n, n_levels, s.beta, streams, layer, device,
-        )?);
-        layer += n_levels as u32;
-    }
-    Ok(modules)
-}
-
-/// A genes x batches tensor with other columns from `first` on.
-pub(super) fn with_columns(
-    tensor: &Tensor,
-    first: usize,
-    columns: &[Vec<f64>],
-) -> CandleResult<Tensor> {
-    let (n_genes, n) = tensor.dims2()?;
-    let mut all = tensor.flatten_all()?.to_vec1::<f32>()?;
-    for (column, values) in columns.iter().enumerate() {
-        for (of_gene, &value) in all.chunks_exact_mut(n).zip(values) {
-            of_gene[first + column] = value as f32;
-        }
-    }
-    Tensor::from_vec(all, (n_genes, n), tensor.device())
 }

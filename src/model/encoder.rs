@@ -1,14 +1,16 @@
 //! The encoder: counts -> sparsely connected layer -> fully connected layer -> batchified module -> q(z | x).
 
-use std::sync::Arc;
+use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
-use candle_core::{Device, Result as CandleResult, Tensor, Var};
-
-use super::decoder::{batch_modules, with_columns};
-use super::{layer_ids, Design, Mode, Settings, Start};
-use crate::kernels::Wiring;
-use crate::layers::{sparse_centre, sparse_encode, BatchModule, BatchNorm, Dense, StartingWeights};
-use crate::sampling::{MiniBatch, Streams};
+use super::batch_rows::{batch_modules, rows_of_segments, set_rows};
+use super::{layer_ids, Mode, Settings};
+use crate::backend::Backend;
+use crate::batches::{Design, InitialValues};
+use crate::kernels::Segment;
+use crate::layers::{
+    sparse_encode, sparse_shift, AdjustmentRules, BatchModule, BatchNorm, Dense, StartingWeights,
+};
+use crate::sampling::Streams;
 
 /// Least variance of q(z | x), as in scVI.
 const LEAST_VARIANCE: f64 = 1e-4;
@@ -22,14 +24,14 @@ pub struct Posterior {
 }
 
 /// Layers of the encoder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Encoder {
     /// One weight per slot of the wiring.
     pub weights: Var,
     /// One per hidden unit.
     pub bias: Var,
-    /// What the input of each batch's cells is reduced by, genes x batches.
-    pub centre: Option<Tensor>,
+    /// What the input of each batch's cells is reduced by, batches x genes.
+    pub input_shift: Option<Var>,
     /// Follows the sparsely connected layer.
     pub norm: BatchNorm,
     /// The optional fully connected layer with its normalisation.
@@ -42,10 +44,28 @@ pub struct Encoder {
     pub log_variance: Dense,
 }
 
+/// Counts where a device reads them, and which batches their cells belong to.
+pub struct EncoderInput<'a, B: Backend> {
+    /// The device.
+    pub backend: &'a B,
+    /// The counts.
+    pub minibatch: &'a B::MiniBatch,
+    /// The cells of each batch.
+    pub segments: &'a [Segment],
+    /// The connections.
+    pub wiring: &'a B::Wiring,
+}
+
 impl Encoder {
-    /// Starting weights of the sparsely connected layer.
-    pub fn starting_weights(streams: Streams, wiring: &Wiring) -> StartingWeights {
-        let n_in = wiring.n_slots() as f32 / wiring.n_hidden as f32;
+    /// Starting weights of the sparsely connected layer, whose hidden units have as many connections on average as when
+    /// every gene has its first number of them.
+    pub fn starting_weights(
+        streams: Streams,
+        rules: &AdjustmentRules,
+        n_genes: usize,
+        n_hidden: usize,
+    ) -> StartingWeights {
+        let n_in = (rules.n_init(n_hidden) * n_genes) as f32 / n_hidden as f32;
         StartingWeights {
             streams,
             layer: layer_ids::ENCODER_SPARSE,
@@ -61,7 +81,7 @@ impl Encoder {
         s: &Settings,
         design: &Design,
         weights: Vec<f32>,
-        start: &Start,
+        initial: &InitialValues,
         streams: Streams,
         device: &Device,
     ) -> CandleResult<Self> {
@@ -76,10 +96,10 @@ impl Encoder {
         let n_slots = weights.len();
         Ok(Encoder {
             weights: Var::from_vec(weights, n_slots, device)?,
-            bias: Var::zeros(h, candle_core::DType::F32, device)?,
-            centre: if s.batch_offsets && design.n_batches() > 1 {
-                let shape = (start.log_share.len(), design.n_batches());
-                Some(Tensor::from_vec(start.centre.clone(), shape, device)?)
+            bias: Var::zeros(h, DType::F32, device)?,
+            input_shift: if s.batch_offsets && design.n_batches() > 1 {
+                let shape = (design.n_batches(), initial.log_share.len());
+                Some(Var::from_vec(initial.input_shift.clone(), shape, device)?)
             } else {
                 None
             },
@@ -95,45 +115,53 @@ impl Encoder {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn set_centre(&mut self, first: usize, values: &[Vec<f64>]) -> CandleResult<()> {
-        if let Some(centre) = &mut self.centre {
-            *centre = with_columns(centre, first, values)?;
+    pub fn set_input_shift(&self, first: usize, values: &[Vec<f64>]) -> CandleResult<()> {
+        match &self.input_shift {
+            Some(shift) => set_rows(shift, first, values),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The sparsely connected layer alone, before its normalisation.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn first_layer(&self, minibatch: &MiniBatch, wiring: &Arc<Wiring>) -> CandleResult<Tensor> {
-        let x = sparse_encode(minibatch, wiring, &self.weights, &self.bias)?;
-        let Some(centre) = &self.centre else {
+    pub fn first_layer<B: Backend>(&self, input: &EncoderInput<B>) -> CandleResult<Tensor> {
+        let EncoderInput {
+            backend,
+            minibatch,
+            segments,
+            wiring,
+        } = input;
+        let x = sparse_encode(*backend, minibatch, wiring, &self.weights, &self.bias)?;
+        let Some(shift) = &self.input_shift else {
             return Ok(x);
         };
-        let centre = sparse_centre(centre, wiring, &self.weights)?;
-        let batches = minibatch.segments.iter().enumerate();
-        let codes: Vec<u32> = batches
-            .flat_map(|(batch, rows)| std::iter::repeat_n(batch as u32, rows.len()))
+        let batches: Vec<usize> = segments.iter().map(|s| s.batch).collect();
+        let shift = rows_of_segments(&shift.as_detached_tensor(), segments, |batch| batch)?;
+        let shift = sparse_shift(*backend, &shift, &batches, wiring, &self.weights)?;
+        let rows = segments.iter().enumerate();
+        let rows: Vec<u32> = rows
+            .flat_map(|(row, s)| std::iter::repeat_n(row as u32, s.rows.len()))
             .collect();
-        let codes = Tensor::from_vec(codes, minibatch.n_cells(), x.device())?;
-        x - centre.index_select(&codes, 0)?
+        let n_cells = rows.len();
+        x - shift.index_select(&Tensor::from_vec(rows, n_cells, backend.device())?, 0)?
     }
 
     /// q(z | x) of a mini-batch's cells.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(
-        &mut self,
-        minibatch: &MiniBatch,
-        wiring: &Arc<Wiring>,
+    pub fn forward<B: Backend>(
+        &self,
+        input: &EncoderInput<B>,
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Posterior> {
-        let mut x = self.hidden(minibatch, wiring, mode)?;
+        let mut x = self.hidden(input, mode)?;
         for (covariate, module) in self.batch_modules.iter().enumerate() {
-            x = module.forward(&x, &minibatch.segments, &design.of_batches(covariate))?;
+            let level = |batch| design.level(covariate, batch);
+            x = module.forward(&x, input.segments, level)?;
         }
         Ok(Posterior {
             mean: self.mean.forward(&x)?,
@@ -145,17 +173,16 @@ impl Encoder {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn hidden(
-        &mut self,
-        minibatch: &MiniBatch,
-        wiring: &Arc<Wiring>,
+    pub fn hidden<B: Backend>(
+        &self,
+        input: &EncoderInput<B>,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
-        let x = self.first_layer(minibatch, wiring)?;
-        let x = mode.normalise(&mut self.norm, &x)?;
+        let x = self.first_layer(input)?;
+        let x = mode.normalise(input.backend, &self.norm, &x)?;
         let mut x = mode.dropout(&x.relu()?)?;
-        if let Some((layer, norm)) = &mut self.fc {
-            x = mode.normalise(norm, &layer.forward(&x)?)?;
+        if let Some((layer, norm)) = &self.fc {
+            x = mode.normalise(input.backend, norm, &layer.forward(&x)?)?;
             x = mode.dropout(&x.relu()?)?;
         }
         Ok(x)

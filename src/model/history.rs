@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Numbers in an epoch's record.
-pub(super) const N_COLUMNS: usize = 9;
+pub(crate) const N_COLUMNS: usize = 9;
 
 /// One epoch. Losses are per cell: means over the cells seen, in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,19 +31,22 @@ pub struct EpochRecord {
 }
 
 /// How training ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stopped {
     /// After the last epoch.
+    #[default]
     Completed,
     /// The validation loss had stopped falling.
     EarlyStopping,
     /// Asked to stop; the model is as far as it came.
     Interrupted,
+    /// Losses or parameters were no longer numbers; the model is that of the last epoch before.
+    Diverged,
 }
 
 /// Record of a whole training.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     /// One record per finished epoch.
     pub epochs: Vec<EpochRecord>,
@@ -55,8 +58,9 @@ pub struct History {
 
 impl EpochRecord {
     /// The record as numbers; not a number where it has none.
-    pub(super) fn to_row(self) -> [f64; N_COLUMNS] {
-        let or_nan = |x: Option<f64>| x.unwrap_or(f64::NAN);
+    pub(crate) fn to_row(self) -> [f64; N_COLUMNS] {
+        // One and the same: those that computations give differ in bits, which would get lost on the way back.
+        let or_nan = |x: Option<f64>| x.filter(|x| !x.is_nan()).unwrap_or(f64::NAN);
         [
             self.epoch as f64,
             self.elbo_train,
@@ -71,7 +75,7 @@ impl EpochRecord {
     }
 
     /// The record that [`EpochRecord::to_row`] wrote.
-    pub(super) fn from_row(row: [f64; N_COLUMNS]) -> Self {
+    pub(crate) fn from_row(row: [f64; N_COLUMNS]) -> Self {
         let known = |x: f64| (!x.is_nan()).then_some(x);
         EpochRecord {
             epoch: row[0] as usize,

@@ -1,31 +1,24 @@
-//! The model: encoder, decoder, the two joined, its settings and its saved form.
+//! The network: encoder, decoder, the two joined, its settings and the record of its training.
 
-mod anchors;
+mod batch_rows;
 mod decoder;
-mod design;
 mod encoder;
-mod extend;
-mod gradients;
 mod history;
-mod likeness;
-mod matching;
+mod loss;
 mod mode;
-mod saved;
 mod settings;
-mod start;
+mod tensor_id;
 mod vae;
 
-pub use anchors::Anchors;
 pub use decoder::{CountParameters, Decoder, SparseHead};
-pub use design::Design;
-pub use encoder::{Encoder, Posterior};
-pub use gradients::{Gradients, Loss};
+pub use encoder::{Encoder, EncoderInput, Posterior};
+pub(crate) use history::N_COLUMNS;
 pub use history::{EpochRecord, History, Stopped};
+pub use loss::{Gradient, Gradients, Loss};
 pub use mode::Mode;
-pub use saved::{Covariate, SavedModel};
-pub use settings::{BatchMasks, BatchMeans, Settings};
-pub use start::{Start, Stop};
-pub use vae::{Rewired, Vae};
+pub use settings::{BatchMasks, Settings};
+pub use tensor_id::{DensePart, Level, NormPart, TensorId};
+pub use vae::{Snapshot, Vae};
 
 /// Streams of starting weights, one per layer. Modules with one layer per level of a covariate count on from theirs.
 mod layer_ids {

@@ -4,6 +4,7 @@ use candle_core::{Result as CandleResult, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::backend::Backend;
 use crate::layers::BatchNorm;
 
 /// How layers behave in a pass.
@@ -25,9 +26,15 @@ impl Mode<'_> {
     pub(super) fn wants_gradients(&self) -> bool {
         !matches!(self, Mode::Evaluate)
     }
-    pub(super) fn normalise(&self, norm: &mut BatchNorm, x: &Tensor) -> CandleResult<Tensor> {
+
+    pub(super) fn normalise<B: Backend>(
+        &self,
+        backend: &B,
+        norm: &BatchNorm,
+        x: &Tensor,
+    ) -> CandleResult<Tensor> {
         match self {
-            Mode::Train { .. } => norm.train(x),
+            Mode::Train { .. } => norm.train(backend, x),
             Mode::Evaluate | Mode::Frozen => norm.apply(x),
         }
     }

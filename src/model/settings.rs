@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::batches::BatchMeans;
+use crate::kernels::Likelihood;
 use crate::layers::AdjustmentRules;
-use crate::likelihood::Likelihood;
 use crate::sampling::Sampling;
 use crate::{Error, Result};
 
@@ -26,18 +27,21 @@ pub enum BatchMasks {
     Separate,
 }
 
-/// From which cells the differences between batches are taken before training starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchMeans {
-    /// Pairs of cells that are among each other's nearest in two batches: right also where batches hold other kinds of
-    /// cells.
-    Matched,
-    /// All cells: a difference in composition counts as one between batches.
-    All,
-}
-
 /// Settings of the model and of its training. Absent values take the defaults below.
+///
+/// ```
+/// use scvae::model::Settings;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings: Settings = serde_json::from_str(r#"{"n_latent": 20, "likelihood": "nb"}"#)?;
+/// assert_eq!(settings.n_latent, 20);
+/// assert_eq!(settings.n_hidden, Settings::default().n_hidden);
+/// settings.check()?;
+/// // What is not a setting is refused.
+/// assert!(serde_json::from_str::<Settings>(r#"{"n_layers": 2}"#).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -188,6 +192,16 @@ impl Settings {
     /// Epochs of the KL term's warm-up when training takes `epochs`: as given, or all of them.
     pub fn kl_warmup(&self, epochs: usize) -> usize {
         self.n_epochs_kl_warmup.unwrap_or(epochs)
+    }
+
+    /// Weight of the KL term in an epoch, from 1, with a warm-up of so many epochs: 0 in the first, [`Settings::kl_weight`]
+    /// after the last of them.
+    pub fn kl_weight_at(&self, epoch: usize, warmup: usize) -> f64 {
+        let share = match warmup {
+            0 => 1.0,
+            _ => ((epoch - 1) as f64 / warmup as f64).min(1.0),
+        };
+        self.kl_weight * share
     }
 
     /// Checks every value's range.

@@ -1,59 +1,64 @@
 //! The whole model: masks, encoder, decoder, and the loss of a mini-batch.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Result as CandleResult, Tensor, Var};
+use candle_core::{Result as CandleResult, Tensor, Var};
 
 use super::decoder::CountParameters;
-use super::encoder::Posterior;
-use super::{Anchors, BatchMasks, Decoder, Design, Encoder, Loss, Mode, Settings, Start};
-use crate::kernels::{Wiring, Workspace};
-use crate::layers::{inherit, unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense};
-use crate::likelihood::{decode_loss, Target};
+use super::encoder::{EncoderInput, Posterior};
+use super::loss::of_last_layer;
+use super::{
+    BatchMasks, Decoder, DensePart, Encoder, Level, Loss, Mode, NormPart, Settings, TensorId,
+};
+use crate::backend::{known_result, Backend, CountLossInput, Cpu};
+use crate::batches::{Design, InitialValues};
+use crate::kernels::{Segment, Wiring};
+use crate::layers::{
+    unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense, Inheritance, StartingWeights,
+};
 use crate::sampling::{MiniBatch, Purpose, Streams};
 use crate::{Error, Result};
 
-/// The sparsely connected variational autoencoder.
-#[derive(Debug, Clone)]
-pub struct Vae {
+/// The sparsely connected variational autoencoder, on the device of a backend.
+#[derive(Debug)]
+pub struct Vae<B: Backend = Cpu> {
     /// Its settings.
     pub settings: Settings,
     /// The covariates and the batches they make.
     pub design: Design,
-    /// Connections of the encoder's first layer and, mirrored, of the decoder's last.
-    pub wiring: Arc<Wiring>,
     /// q(z | x).
     pub encoder: Encoder,
     /// p(x | z).
     pub decoder: Decoder,
-    /// What it remembers of its cells.
-    pub anchors: Anchors,
+    backend: B,
+    wiring: Arc<Wiring>,
+    device_wiring: B::Wiring,
 }
 
-/// How the weights of a sparsely connected layer moved when its connections changed.
-pub struct Rewired {
-    /// The parameter before.
-    pub name: String,
-    /// For each new weight, the old one it continues.
-    pub from: Vec<Option<u32>>,
+/// Connections and copies of all tensors of a model at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The connections.
+    pub wiring: Arc<Wiring>,
+    /// The tensors.
+    pub tensors: BTreeMap<TensorId, Tensor>,
 }
 
-impl Vae {
-    /// A model with fresh weights and random connections; `start` says what the counts look like.
+impl<B: Backend> Vae<B> {
+    /// A model with fresh weights and random connections; `initial` says what the counts look like.
     ///
     /// # Errors
     /// When memory cannot be had.
     pub fn new(
         settings: &Settings,
         design: &Design,
-        start: &Start,
-        device: &Device,
+        initial: &InitialValues,
+        backend: &B,
     ) -> Result<Self> {
         let streams = Streams::new(settings.seed);
         let mask = ConnectionMask::random(
-            start.log_share.len(),
+            initial.log_share.len(),
             settings.n_hidden,
             settings.adjustment_rules().n_init(settings.n_hidden),
             &mut streams.stream(Purpose::Connections, 0),
@@ -62,16 +67,50 @@ impl Vae {
             BatchMasks::Separate => design.n_batches(),
             BatchMasks::Shared => 1,
         };
-        let wiring = wire(&vec![mask; n_masks]);
-        let weights = Encoder::starting_weights(streams, &wiring).all(&wiring);
+        Vae::with_wiring(
+            settings,
+            design,
+            initial,
+            wire(&vec![mask; n_masks]),
+            backend,
+        )
+    }
+
+    /// A model with fresh weights and the given connections.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn with_wiring(
+        settings: &Settings,
+        design: &Design,
+        initial: &InitialValues,
+        wiring: Wiring,
+        backend: &B,
+    ) -> Result<Self> {
+        let streams = Streams::new(settings.seed);
+        let device = backend.device();
+        let start = starting_weights(settings, wiring.n_genes()).encoder;
+        let weights = start.all(&wiring);
+        let wiring = Arc::new(wiring);
         Ok(Vae {
-            encoder: Encoder::new(settings, design, weights, start, streams, device)?,
-            decoder: Decoder::new(settings, design, &wiring, start, streams, device)?,
-            anchors: Anchors::none(start.log_share.len(), settings.n_latent, device)?,
+            encoder: Encoder::new(settings, design, weights, initial, streams, device)?,
+            decoder: Decoder::new(settings, design, &wiring, initial, streams, device)?,
             settings: settings.clone(),
             design: design.clone(),
-            wiring: Arc::new(wiring),
+            device_wiring: backend.wiring(&wiring)?,
+            backend: backend.clone(),
+            wiring,
         })
+    }
+
+    /// The device's backend.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Connections of the encoder's first layer and, mirrored, of the decoder's last.
+    pub fn wiring(&self) -> &Arc<Wiring> {
+        &self.wiring
     }
 
     /// Number of genes.
@@ -93,108 +132,125 @@ impl Vae {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn encode(&mut self, minibatch: &MiniBatch, mode: &mut Mode) -> CandleResult<Posterior> {
-        self.encoder
-            .forward(minibatch, &self.wiring, &self.design, mode)
+    pub fn encode(&self, minibatch: &MiniBatch, mode: &mut Mode) -> CandleResult<Posterior> {
+        let on_device = self.backend.minibatch(minibatch.clone())?;
+        let input = self.encoder_input(&on_device, &minibatch.segments);
+        self.encoder.forward(&input, &self.design, mode)
     }
 
-    /// Parameters of the counts, given latent values; `design` says what style each segment's batch has.
+    /// What the encoder's batchified modules read, cells x hidden units; nothing random.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn encoder_hidden(&self, minibatch: &MiniBatch) -> CandleResult<Tensor> {
+        let on_device = self.backend.minibatch(minibatch.clone())?;
+        let input = self.encoder_input(&on_device, &minibatch.segments);
+        self.encoder.hidden(&input, &mut Mode::Evaluate)
+    }
+
+    /// Parameters of the counts, given latent values; the segments' batches, by `design`, say what style the cells get.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn decode(
-        &mut self,
+        &self,
         z: &Tensor,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         design: &Design,
-        mode: &mut Mode,
     ) -> CandleResult<CountParameters> {
-        let hidden = self.decoder.hidden(z, segments, design, mode)?;
+        let mode = &mut Mode::Evaluate;
+        let hidden = self
+            .decoder
+            .hidden(&self.backend, z, segments, design, mode)?;
+        let wiring = &self.device_wiring;
         self.decoder
-            .count_parameters(&hidden, segments, &self.wiring, design)
+            .count_parameters(&self.backend, &hidden, segments, wiring, design)
     }
 
-    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z. In training the workspace
-    /// holds afterwards what [`Loss::gradients`] needs, and the squared errors per batch and gene.
+    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn loss(
-        &mut self,
+        &self,
         minibatch: &MiniBatch,
         noise: &Tensor,
         mode: &mut Mode,
-        workspace: &mut Workspace,
+        memory: &mut B::LossMemory,
     ) -> Result<Loss> {
-        let gradients = mode.wants_gradients();
-        let posterior = self.encode(minibatch, mode)?;
+        let on_device = self.backend.minibatch(minibatch.clone())?;
+        let segments = &minibatch.segments[..];
+        let input = self.encoder_input(&on_device, segments);
+        let posterior = self.encoder.forward(&input, &self.design, mode)?;
         let z = posterior.draw(noise)?;
-        let decoder = &mut self.decoder;
-        let hidden = decoder.hidden(&z, &minibatch.segments, &self.design, mode)?;
-        let target = Target {
-            counts: &minibatch.counts,
-            log_library: &minibatch.log_library,
-            segments: &minibatch.segments,
+        let decoder = &self.decoder;
+        let hidden = decoder.hidden(&self.backend, &z, segments, &self.design, mode)?;
+        let bias = decoder.scale_bias(segments, &self.design)?;
+        let input = CountLossInput {
+            likelihood: self.settings.likelihood,
+            minibatch: &on_device,
+            wiring: &self.device_wiring,
+            hidden: &hidden,
+            parameters: decoder.loss_tensors(&bias),
         };
-        let bias = self.decoder.scale_bias(&self.design)?;
-        let parameters = self.decoder.loss_tensors(&bias);
+        let found = self
+            .backend
+            .count_loss(&input, mode.wants_gradients(), memory)?;
+        let kl = posterior.kl()?.mean(0)?;
+        let Some(gradients) = found.gradients else {
+            return Ok(Loss {
+                reconstruction: found.value,
+                kl,
+                squared_error: None,
+                last_layer: BTreeMap::new(),
+            });
+        };
+        let d_hidden = gradients.hidden.clone();
+        let way_back = move |arriving: &Tensor| Ok(vec![d_hidden.broadcast_mul(arriving)?]);
         Ok(Loss {
-            reconstruction: decode_loss(
-                &hidden,
-                parameters,
-                &self.wiring,
-                target,
-                gradients,
-                workspace,
-            )?,
-            kl: posterior.kl()?.mean(0)?,
-            design: self.design.clone(),
+            reconstruction: known_result(&[&hidden], found.value, way_back)?,
+            kl,
+            squared_error: Some(gradients.squared_error.clone()),
+            last_layer: of_last_layer(gradients, decoder, segments, &self.design)?,
         })
     }
 
-    /// Puts other connections in place. Weights of connections that stay are kept, the others start afresh.
+    fn encoder_input<'a>(
+        &'a self,
+        minibatch: &'a B::MiniBatch,
+        segments: &'a [Segment],
+    ) -> EncoderInput<'a, B> {
+        EncoderInput {
+            backend: &self.backend,
+            minibatch,
+            segments,
+            wiring: &self.device_wiring,
+        }
+    }
+
+    /// Puts other connections in place. Weights of connections that stay are kept, the others start afresh. Returns how
+    /// the weights moved.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn rewire(&mut self, masks: &[ConnectionMask]) -> Result<Vec<Rewired>> {
-        let wiring = wire(masks);
-        let from = inherit(&self.wiring, &wiring);
-        let streams = Streams::new(self.settings.seed);
-        let [scale, dropout] = Decoder::starting_weights(streams, &wiring);
+    pub fn rewire(&mut self, masks: &[ConnectionMask]) -> Result<Inheritance> {
+        let wiring = Arc::new(wire(masks));
+        let inheritance = Inheritance::new(&self.wiring, &wiring);
+        let start = starting_weights(&self.settings, wiring.n_genes());
         let mut layers = vec![
-            (
-                ENCODER_WEIGHTS,
-                &mut self.encoder.weights,
-                Encoder::starting_weights(streams, &wiring),
-            ),
-            (SCALE_WEIGHTS, &mut self.decoder.scale.weights, scale),
+            (&mut self.encoder.weights, start.encoder),
+            (&mut self.decoder.scale.weights, start.scale),
         ];
         if let Some(head) = &mut self.decoder.dropout {
-            layers.push((DROPOUT_WEIGHTS, &mut head.weights, dropout));
+            layers.push((&mut head.weights, start.dropout));
         }
-        let mut rewired = Vec::with_capacity(layers.len());
-        for (name, var, start) in layers {
-            let weights = start.inherit(&var.to_vec1::<f32>()?, &from, &wiring);
-            *var = Var::from_vec(weights, wiring.n_slots(), var.device())?;
-            rewired.push(Rewired {
-                name: name.into(),
-                from: from.clone(),
-            });
+        for (weights, start) in layers {
+            let moved = start.inherit(&weights.to_vec1()?, &inheritance, &wiring);
+            *weights = Var::from_vec(moved, wiring.n_slots(), weights.device())?;
         }
-        self.wiring = Arc::new(wiring);
-        Ok(rewired)
-    }
-
-    /// Every trainable parameter with its name, in a fixed order.
-    pub fn parameters(&self) -> Vec<(String, Var)> {
-        let mut handles = self.clone();
-        let parts = handles.parts().into_iter();
-        parts
-            .filter_map(|(name, part)| match part {
-                Part::Parameter(var) => Some((name, var.clone())),
-                Part::Statistic(_) => None,
-            })
-            .collect()
+        self.device_wiring = self.backend.wiring(&wiring)?;
+        self.wiring = wiring;
+        Ok(inheritance)
     }
 
     /// Number of effective parameters: weights of existing connections, all heads, normalisation and biases.
@@ -202,153 +258,158 @@ impl Vae {
         self.parameters().iter().map(|(_, v)| v.elem_count()).sum()
     }
 
-    /// Copies of every tensor that the model is made of, trainable or not, in a fixed order.
+    /// Every trainable parameter, in a fixed order.
+    pub fn parameters(&self) -> Vec<(TensorId, Var)> {
+        let mut variables = self.variables();
+        variables.retain(|(id, _)| id.is_trained());
+        variables
+    }
+
+    /// Copies of all that the model is made of.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut handles = self.clone();
-        let parts = handles.parts().into_iter();
-        parts
-            .map(|(name, part)| {
-                let tensor = match part {
-                    Part::Parameter(var) => var.as_tensor().copy()?,
-                    Part::Statistic(tensor) => tensor.copy()?,
-                };
-                Ok((name, tensor))
-            })
-            .collect()
+    pub fn snapshot(&self) -> CandleResult<Snapshot> {
+        let variables = self.variables().into_iter();
+        Ok(Snapshot {
+            wiring: self.wiring.clone(),
+            tensors: variables
+                .map(|(id, variable)| Ok((id, variable.as_tensor().copy()?)))
+                .collect::<CandleResult<_>>()?,
+        })
     }
 
-    /// Puts other connections and tensors in place: those of [`Vae::tensors`], by name.
+    /// Puts the connections and tensors of a snapshot in place.
     ///
     /// # Errors
     /// [`Error::Model`] when a tensor is missing or does not fit.
-    pub fn restore(
-        &mut self,
-        wiring: Arc<Wiring>,
-        tensors: &HashMap<String, Tensor>,
-    ) -> Result<()> {
-        let n_slots = wiring.n_slots();
-        self.wiring = wiring;
-        for (name, part) in self.parts() {
-            let new = tensors
-                .get(&name)
-                .ok_or_else(|| Error::Model(format!("the model lacks its tensor {name}")))?;
-            let expected = match &part {
-                _ if SPARSE_WEIGHTS.contains(&name.as_str()) => vec![n_slots],
-                Part::Parameter(var) => var.dims().to_vec(),
-                Part::Statistic(old) if name.starts_with("anchors.") => {
-                    vec![new.dims().first().copied().unwrap_or(0), old.dim(1)?]
-                }
-                Part::Statistic(old) => old.dims().to_vec(),
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        for (id, variable) in self.variables() {
+            let new = snapshot
+                .tensors
+                .get(&id)
+                .ok_or_else(|| Error::Model(format!("the model lacks its tensor {id}")))?;
+            let expected = match id.is_sparse() {
+                true => vec![snapshot.wiring.n_slots()],
+                false => variable.dims().to_vec(),
             };
             if new.dims() != expected {
                 return Err(Error::Model(format!(
-                    "the model's tensor {name} has shape {:?} where {expected:?} is needed",
+                    "the model's tensor {id} has shape {:?} where {expected:?} is needed",
                     new.dims()
                 )));
             }
-            match part {
-                Part::Parameter(var) => *var = Var::from_tensor(new)?,
-                Part::Statistic(old) => *old = new.clone(),
+            let new = new.to_device(self.backend.device())?;
+            match self.sparse_weights(id) {
+                Some(weights) => *weights = Var::from_tensor(&new)?,
+                None => variable.set(&new)?,
             }
         }
+        self.device_wiring = self.backend.wiring(&snapshot.wiring)?;
+        self.wiring = snapshot.wiring.clone();
         Ok(())
     }
 
-    /// The one list of what the model is made of.
-    fn parts(&mut self) -> Vec<(String, Part<'_>)> {
-        let (e, d) = (&mut self.encoder, &mut self.decoder);
-        let mut list = PartList(Vec::new());
-        list.parameter(ENCODER_WEIGHTS, &mut e.weights);
-        list.parameter("encoder.sparse.bias", &mut e.bias);
-        if let Some(centre) = &mut e.centre {
-            list.statistic(CENTRE, centre);
+    /// A copy of the model on another device.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn to_device<C: Backend>(&self, backend: &C) -> Result<Vae<C>> {
+        let initial = InitialValues::flat(self.n_genes(), &self.design);
+        let wiring = Wiring::clone(&self.wiring);
+        let mut copy = Vae::with_wiring(&self.settings, &self.design, &initial, wiring, backend)?;
+        copy.restore(&self.snapshot()?)?;
+        Ok(copy)
+    }
+
+    /// The weights of which there is one per connection, by their name.
+    fn sparse_weights(&mut self, id: TensorId) -> Option<&mut Var> {
+        match id {
+            TensorId::EncoderWeights => Some(&mut self.encoder.weights),
+            TensorId::ScaleWeights => Some(&mut self.decoder.scale.weights),
+            TensorId::DropoutWeights => self.decoder.dropout.as_mut().map(|d| &mut d.weights),
+            _ => None,
         }
-        list.norm("encoder.norm", &mut e.norm);
-        if let Some((layer, norm)) = &mut e.fc {
-            list.dense("encoder.fc", layer);
-            list.norm("encoder.fc.norm", norm);
+    }
+
+    /// The one list of what the model is made of. The variables are those of the model: what is set in them is set in it.
+    pub(crate) fn variables(&self) -> Vec<(TensorId, Var)> {
+        use TensorId as Id;
+        let (e, d) = (&self.encoder, &self.decoder);
+        let mut list = Variables(Vec::new());
+        list.add(Id::EncoderWeights, &e.weights);
+        list.add(Id::EncoderBias, &e.bias);
+        if let Some(shift) = &e.input_shift {
+            list.add(Id::InputShift, shift);
         }
-        list.modules("encoder.batch", &mut e.batch_modules);
-        list.dense("encoder.mean", &mut e.mean);
-        list.dense("encoder.log_variance", &mut e.log_variance);
-        list.dense("decoder.fc", &mut d.fc);
-        list.norm("decoder.norm", &mut d.norm);
-        list.modules("decoder.batch", &mut d.batch_modules);
-        list.parameter(SCALE_WEIGHTS, &mut d.scale.weights);
-        list.parameter(SCALE_BIAS, &mut d.scale.bias);
-        for (covariate, offsets) in d.offsets.iter_mut().enumerate() {
-            list.parameter(offsets_name(covariate), offsets);
+        list.norm(Id::EncoderNorm, &e.norm);
+        if let Some((layer, norm)) = &e.fc {
+            list.dense(Id::EncoderFc, layer);
+            list.norm(Id::EncoderFcNorm, norm);
         }
-        if let Some(head) = &mut d.dropout {
-            list.parameter(DROPOUT_WEIGHTS, &mut head.weights);
-            list.parameter(DROPOUT_BIAS, &mut head.bias);
+        list.modules(Id::EncoderBatch, &e.batch_modules);
+        list.dense(Id::LatentMean, &e.mean);
+        list.dense(Id::LatentLogVariance, &e.log_variance);
+        list.dense(Id::DecoderFc, &d.fc);
+        list.norm(Id::DecoderNorm, &d.norm);
+        list.modules(Id::DecoderBatch, &d.batch_modules);
+        list.add(Id::ScaleWeights, &d.scale.weights);
+        list.add(Id::ScaleBias, &d.scale.bias);
+        for (covariate, offsets) in d.offsets.iter().enumerate() {
+            list.add(Id::ScaleOffsets(covariate), offsets);
         }
-        list.parameter(LOG_THETA, &mut d.log_theta);
-        list.statistic("anchors.profiles", &mut self.anchors.profiles);
-        list.statistic("anchors.inputs", &mut self.anchors.inputs);
-        list.statistic("anchors.latent", &mut self.anchors.latent);
-        list.statistic("anchors.latent_variance", &mut self.anchors.latent_variance);
+        if let Some(head) = &d.dropout {
+            list.add(Id::DropoutWeights, &head.weights);
+            list.add(Id::DropoutBias, &head.bias);
+        }
+        if let Some(log_theta) = &d.log_theta {
+            list.add(Id::LogTheta, log_theta);
+        }
         list.0
     }
 }
 
-const ENCODER_WEIGHTS: &str = "encoder.sparse.weights";
-pub(super) const CENTRE: &str = "encoder.centre";
-pub(super) const SCALE_WEIGHTS: &str = "decoder.scale.weights";
-pub(super) const SCALE_BIAS: &str = "decoder.scale.bias";
-pub(super) const DROPOUT_WEIGHTS: &str = "decoder.dropout.weights";
-pub(super) const DROPOUT_BIAS: &str = "decoder.dropout.bias";
-pub(super) const LOG_THETA: &str = "decoder.log_theta";
-pub(super) const SCALE_OFFSETS: &str = "decoder.scale.offsets";
-
-/// The name of a covariate's offsets of the scale head.
-pub(super) fn offsets_name(covariate: usize) -> String {
-    format!("{SCALE_OFFSETS}.{covariate}")
+/// Starting weights of the three sparsely connected layers.
+struct SparseStartingWeights {
+    encoder: StartingWeights,
+    scale: StartingWeights,
+    dropout: StartingWeights,
 }
 
-/// Parameters whose length follows the connections.
-const SPARSE_WEIGHTS: [&str; 3] = [ENCODER_WEIGHTS, SCALE_WEIGHTS, DROPOUT_WEIGHTS];
-
-/// A tensor of the model: trained, or collected along the way.
-enum Part<'a> {
-    Parameter(&'a mut Var),
-    Statistic(&'a mut Tensor),
+fn starting_weights(settings: &Settings, n_genes: usize) -> SparseStartingWeights {
+    let (streams, rules) = (Streams::new(settings.seed), settings.adjustment_rules());
+    let n_hidden = settings.n_hidden;
+    let [scale, dropout] = Decoder::starting_weights(streams, &rules, n_hidden);
+    SparseStartingWeights {
+        encoder: Encoder::starting_weights(streams, &rules, n_genes, n_hidden),
+        scale,
+        dropout,
+    }
 }
 
-struct PartList<'a>(Vec<(String, Part<'a>)>);
+struct Variables(Vec<(TensorId, Var)>);
 
-impl<'a> PartList<'a> {
-    fn parameter(&mut self, name: impl Into<String>, var: &'a mut Var) {
-        self.0.push((name.into(), Part::Parameter(var)));
+impl Variables {
+    fn add(&mut self, id: TensorId, variable: &Var) {
+        self.0.push((id, variable.clone()));
     }
 
-    fn statistic(&mut self, name: impl Into<String>, tensor: &'a mut Tensor) {
-        self.0.push((name.into(), Part::Statistic(tensor)));
+    fn dense(&mut self, id: impl Fn(DensePart) -> TensorId, layer: &Dense) {
+        self.add(id(DensePart::Weight), &layer.weight);
+        self.add(id(DensePart::Bias), &layer.bias);
     }
 
-    fn dense(&mut self, name: &str, layer: &'a mut Dense) {
-        self.parameter(format!("{name}.weight"), &mut layer.weight);
-        self.parameter(format!("{name}.bias"), &mut layer.bias);
+    fn norm(&mut self, id: impl Fn(NormPart) -> TensorId, norm: &BatchNorm) {
+        self.add(id(NormPart::Gamma), &norm.gamma);
+        self.add(id(NormPart::Beta), &norm.beta);
+        self.add(id(NormPart::RunningMean), &norm.running_mean);
+        self.add(id(NormPart::RunningVar), &norm.running_var);
     }
 
-    fn norm(&mut self, name: &str, norm: &'a mut BatchNorm) {
-        self.parameter(format!("{name}.gamma"), &mut norm.gamma);
-        self.parameter(format!("{name}.beta"), &mut norm.beta);
-        for (statistic, tensor) in [
-            ("running_mean", &mut norm.running_mean),
-            ("running_var", &mut norm.running_var),
-        ] {
-            self.statistic(format!("{name}.{statistic}"), tensor);
-        }
-    }
-
-    fn modules(&mut self, name: &str, modules: &'a mut [BatchModule]) {
-        for (covariate, module) in modules.iter_mut().enumerate() {
-            for (level, layer) in module.sub_modules.iter_mut().enumerate() {
-                self.dense(&format!("{name}.{covariate}.{level}"), layer);
+    fn modules(&mut self, id: impl Fn(Level, DensePart) -> TensorId, modules: &[BatchModule]) {
+        for (covariate, module) in modules.iter().enumerate() {
+            for (level, layer) in module.sub_modules.iter().enumerate() {
+                self.dense(|part| id(Level { covariate, level }, part), layer);
             }
         }
     }

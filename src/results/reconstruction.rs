@@ -1,17 +1,16 @@
 //! Latent space -> expression: denoised counts, in a cell's own batch style or in another batch's.
 
-use std::cmp::Ordering;
-use std::ops::Range;
-
 use ndarray::Array2;
 
 use super::embedding::check_fit;
 use super::CHUNK;
+use crate::backend::Backend;
+use crate::batches::Design;
 use crate::counts::CountsView;
-use crate::likelihood::px_scale;
-use crate::model::{Design, Mode, Vae};
+use crate::kernels::{Likelihood, Segment};
+use crate::model::{Mode, Vae};
 use crate::sampling::{chunks, MiniBatch};
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 
 /// What to reconstruct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +42,60 @@ pub struct Reconstruction<'a> {
 /// Reconstructs cells of a view: genes x cells, in the orders given.
 ///
 /// # Errors
-/// [`Error::Argument`] when genes, batches or library do not fit the model, or it has no dropout head.
-pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Result<Array2<f64>> {
+/// [`Error::Argument`] when genes, batches or library do not fit the model, or it has no dropout head,
+/// [`Error::Interrupted`] when asked to stop.
+///
+/// ```
+/// # use scvae::backend::Cpu;
+/// # use scvae::batches::Design;
+/// # use scvae::counts::filter;
+/// # use scvae::model::Settings;
+/// # use scvae::training::{train, Silent, TrainingCells};
+/// use scvae::results::{reconstruct, Output, Reconstruction};
+///
+/// # let values = (0..40 * 12).map(|i| (i * i % 7 * ((i / 12 + i) % 2)) as f32).collect();
+/// # let genes = (0..40).flat_map(|_cell| 0..12).collect();
+/// # let offsets = (0..=40).map(|cell| 12 * cell).collect();
+/// # let matrix = scvae::counts::CountMatrix::from_csr(offsets, genes, values, 12)?;
+/// # let view = filter(&matrix, 3, 2)?;
+/// # let batch: Vec<usize> = (0..view.n_cells()).map(|cell| cell / 2 % 2).collect();
+/// # let cells = TrainingCells { view: &view, batch: &batch, design: &Design::single(2) };
+/// # let settings = Settings { n_hidden: 16, n_latent: 2, max_epochs: Some(2), ..Settings::default() };
+/// let trained = train(cells, &settings, &Cpu, &Silent)?;
+/// // Counts per 10,000 of the first three genes, had all cells been measured in batch 1.
+/// let how = Reconstruction {
+///     genes: &[0, 1, 2],
+///     batch: &batch,
+///     style: &[(0, 1)],
+///     library: Some(1e4),
+///     output: Output::Rate,
+/// };
+/// let rates = reconstruct(&trained.model, &view, &how, &|| false)?;
+/// assert_eq!(rates.dim(), (3, view.n_cells()));
+/// # Ok::<(), scvae::Error>(())
+/// ```
+pub fn reconstruct<B: Backend>(
+    model: &Vae<B>,
+    view: &CountsView,
+    how: &Reconstruction,
+    should_stop: Stop,
+) -> Result<Array2<f64>> {
     check_fit(model, view, how.batch)?;
     check(model, how)?;
-    let mut model = model.clone();
     let mut out = Array2::zeros((how.genes.len(), view.n_cells()));
     let cells: Vec<usize> = (0..view.n_cells()).collect();
     for (groups, order) in chunks(&cells, how.batch, model.n_batches(), CHUNK) {
+        if should_stop() {
+            return Err(Error::Interrupted);
+        }
         let minibatch = MiniBatch::gather(view, &groups, None);
         let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
-        let (segments, design) = styled(&model, &minibatch.segments, how.style);
-        let px = model.decode(&z, &segments, &design, &mut Mode::Evaluate)?;
+        let (segments, design) = styled(model, &minibatch.segments, how.style);
+        let px = model.decode(&z, &segments, &design)?;
         let values = match (how.output, px.dropout) {
             (Output::Dropout, Some(logits)) => candle_nn::ops::sigmoid(&logits)?,
-            (Output::Dropout, None) => return Err(no_dropout()),
-            _ => px_scale(&px.scale)?,
+            (Output::Dropout, None) => return Err(no_dropout(model.settings.likelihood)),
+            _ => model.backend().px_scale(&px.scale)?,
         };
         let values = values.flatten_all()?.to_vec1::<f32>()?;
         for (row, &cell) in order.iter().enumerate() {
@@ -75,30 +112,28 @@ pub fn reconstruct(model: &Vae, view: &CountsView, how: &Reconstruction) -> Resu
     Ok(out)
 }
 
-/// The rows of each batch, and the levels that each batch has in the decoder.
-fn styled(
-    model: &Vae,
-    segments: &[Range<usize>],
+/// The segments with the batches that they are decoded as, and the levels that these have in the decoder.
+fn styled<B: Backend>(
+    model: &Vae<B>,
+    segments: &[Segment],
     style: &[(usize, usize)],
-) -> (Vec<Range<usize>>, Design) {
+) -> (Vec<Segment>, Design) {
     let mut design = model.design.clone();
-    if let (&[(_, batch)], true) = (style, model.wiring.masks.len() > 1) {
-        // Masks go with the place among the segments: all rows move there.
-        let n_cells = segments.last().map_or(0, |s| s.end);
-        let moved = (0..segments.len()).map(|b| match b.cmp(&batch) {
-            Ordering::Less => 0..0,
-            Ordering::Equal => 0..n_cells,
-            Ordering::Greater => n_cells..n_cells,
-        });
-        return (moved.collect(), design);
+    let mut segments = segments.to_vec();
+    if let (&[(_, batch)], true) = (style, model.wiring().masks.len() > 1) {
+        // With masks of their own, batches are the levels of the only covariate; the mask goes with the batch.
+        for segment in &mut segments {
+            segment.batch = batch;
+        }
+        return (segments, design);
     }
     for &(covariate, level) in style {
         design = design.with_level(covariate, level);
     }
-    (segments.to_vec(), design)
+    (segments, design)
 }
 
-fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
+fn check<B: Backend>(model: &Vae<B>, how: &Reconstruction) -> Result<()> {
     if how.genes.iter().any(|&g| g >= model.n_genes()) {
         return Err(Error::Argument(format!(
             "genes must be numbers below {}, the model's number of genes",
@@ -118,11 +153,14 @@ fn check(model: &Vae, how: &Reconstruction) -> Result<()> {
         return Err(Error::Argument("library must be a number above 0".into()));
     }
     if how.output == Output::Dropout && model.decoder.dropout.is_none() {
-        return Err(no_dropout());
+        return Err(no_dropout(model.settings.likelihood));
     }
     Ok(())
 }
 
-fn no_dropout() -> Error {
-    Error::Argument("px_dropout needs likelihood = \"zinb\"; this model's is \"nb\"".into())
+fn no_dropout(likelihood: Likelihood) -> Error {
+    let own = format!("{likelihood:?}").to_lowercase();
+    Error::Argument(format!(
+        "px_dropout needs a model with likelihood = \"zinb\".\nThis one has \"{own}\", which knows no extra zeros."
+    ))
 }

@@ -1,16 +1,15 @@
 //! A mini-batch as the kernels need it: by gene.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::counts::CountsView;
-use crate::kernels::{log1p, GeneMajorCounts};
+use crate::kernels::{log1p, GeneMajorCounts, Segment};
 
 /// Cells of one step, grouped by batch so that every layer finds a batch's rows side by side.
 #[derive(Debug, Clone)]
 pub struct MiniBatch {
-    /// Rows of each batch; empty ranges for batches without a cell here.
-    pub segments: Arc<Vec<Range<usize>>>,
+    /// Rows of each batch that has a cell here.
+    pub segments: Arc<Vec<Segment>>,
     /// log1p of the (depth-augmented) counts, in the order of `counts`: the encoder's input.
     pub input: Arc<Vec<f32>>,
     /// The raw counts, by gene: the likelihood's target.
@@ -24,15 +23,18 @@ impl MiniBatch {
     /// the same order, applied to the encoder's input only.
     pub fn gather(view: &CountsView, cells: &[Vec<usize>], depth: Option<&[f32]>) -> Self {
         let n_cells: usize = cells.iter().map(Vec::len).sum();
-        let mut segments = Vec::with_capacity(cells.len());
+        let mut segments: Vec<Segment> = Vec::new();
         let mut offsets = Vec::with_capacity(n_cells + 1);
         offsets.push(0u32);
         let (mut genes, mut raw) = (Vec::new(), Vec::new());
         let mut log_library = Vec::with_capacity(n_cells);
-        let mut start = 0;
-        for of_batch in cells {
-            segments.push(start..start + of_batch.len());
-            start += of_batch.len();
+        for (batch, of_batch) in cells.iter().enumerate() {
+            if of_batch.is_empty() {
+                continue;
+            }
+            let start = segments.last().map_or(0, |s| s.rows.end);
+            let rows = start..start + of_batch.len();
+            segments.push(Segment { batch, rows });
             for &cell in of_batch {
                 let mut library = 0.0f64;
                 view.for_each_in_cell(cell, |gene, count| {

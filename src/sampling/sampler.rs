@@ -70,6 +70,7 @@ impl Split {
 }
 
 /// Draws the mini-batches of every epoch, with their depth factors.
+#[derive(Debug)]
 pub struct Sampler {
     cells: Vec<Vec<usize>>,
     batch_size: usize,
@@ -96,6 +97,17 @@ impl Sampler {
             cell_rng: streams.stream(Purpose::Cells, 0),
             depth_rng: streams.stream(Purpose::Depth, 0),
         }
+    }
+
+    /// How far its random streams are.
+    pub fn positions(&self) -> [u128; 2] {
+        [&self.cell_rng, &self.depth_rng].map(ChaCha8Rng::get_word_pos)
+    }
+
+    /// Goes to where another sampler of the same cells and seed was.
+    pub fn go_to(&mut self, [cells, depth]: [u128; 2]) {
+        self.cell_rng.set_word_pos(cells);
+        self.depth_rng.set_word_pos(depth);
     }
 
     /// The cells of every mini-batch of one epoch, grouped by batch.
@@ -207,14 +219,10 @@ pub fn chunks(
         .chunks(size.max(1))
         .map(|positions| {
             let mut groups = vec![Vec::new(); n_batches];
-            let mut order = Vec::with_capacity(positions.len());
-            for (b, group) in groups.iter_mut().enumerate() {
-                for &p in positions {
-                    if batch[p] == b {
-                        group.push(cells[p]);
-                        order.push(p);
-                    }
-                }
+            let mut order = positions.to_vec();
+            order.sort_by_key(|&p| batch[p]);
+            for &p in &order {
+                groups[batch[p]].push(cells[p]);
             }
             (groups, order)
         })

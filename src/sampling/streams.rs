@@ -28,7 +28,7 @@ pub enum Purpose {
     /// Seeds of repeated fits.
     Repeats,
     /// Where the groups of cells that a model remembers start from.
-    Anchors,
+    CellGroups,
     /// Which cells of large batches are compared with those of other batches.
     Matching,
 }

@@ -1,67 +1,58 @@
 //! Keeps the best model by validation loss, and says when to stop looking for a better one.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use candle_core::Tensor;
-
-use crate::kernels::Wiring;
-use crate::model::Vae;
+use crate::backend::Backend;
+use crate::model::{Snapshot, Vae};
 use crate::Result;
 
 /// The best model so far.
-struct Best {
-    loss: f64,
-    epoch: usize,
-    wiring: Arc<Wiring>,
-    tensors: HashMap<String, Tensor>,
+#[derive(Debug, Clone)]
+pub struct Best {
+    /// Its validation loss.
+    pub loss: f64,
+    /// The epoch after which it was found.
+    pub epoch: usize,
+    /// The model.
+    pub model: Snapshot,
 }
 
 /// Watches the validation loss.
+#[derive(Debug, Clone, Default)]
 pub struct EarlyStopping {
-    patience: usize,
-    checks_without_progress: usize,
-    best: Option<Best>,
+    /// Looks at the validation loss since the best model was found.
+    pub checks_without_progress: usize,
+    /// The best model so far.
+    pub best: Option<Best>,
 }
 
 impl EarlyStopping {
-    /// Stops after `patience` looks without progress.
-    pub fn new(patience: usize) -> Self {
-        EarlyStopping {
-            patience,
-            checks_without_progress: 0,
-            best: None,
-        }
-    }
-
-    /// Takes the validation loss of an epoch into account; true when training should stop.
+    /// Takes the validation loss of an epoch into account. A loss that is no number is no progress.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn observe(&mut self, epoch: usize, loss: f64, model: &Vae) -> Result<bool> {
-        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
+    pub fn observe<B: Backend>(&mut self, epoch: usize, loss: f64, model: &Vae<B>) -> Result<()> {
+        let best = self.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
+        if loss < best {
             self.checks_without_progress = 0;
             self.best = Some(Best {
                 loss,
                 epoch,
-                wiring: model.wiring.clone(),
-                tensors: model.tensors()?.into_iter().collect(),
+                model: model.snapshot()?,
             });
         } else {
             self.checks_without_progress += 1;
         }
-        Ok(self.checks_without_progress >= self.patience)
+        Ok(())
     }
 
     /// Puts the best model back and names its epoch.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn restore(self, model: &mut Vae) -> Result<Option<usize>> {
-        let Some(best) = self.best else {
+    pub fn restore<B: Backend>(&self, model: &mut Vae<B>) -> Result<Option<usize>> {
+        let Some(best) = &self.best else {
             return Ok(None);
         };
-        model.restore(best.wiring, &best.tensors)?;
+        model.restore(&best.model)?;
         Ok(Some(best.epoch))
     }
 }

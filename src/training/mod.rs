@@ -1,17 +1,17 @@
-//! Training: the optimiser, the loop, its record, and how it is watched and stopped.
+//! Training: the optimiser, the state that it advances, the loop, and how it is watched and stopped.
 
 mod adam;
-mod alignment;
-mod device;
 mod early_stopping;
 mod monitor;
+mod state;
 mod threads;
+mod train;
 mod trainer;
 
 pub use adam::Adam;
-pub use alignment::align;
-pub use device::{device, devices};
-pub use early_stopping::EarlyStopping;
+pub use early_stopping::{Best, EarlyStopping};
 pub use monitor::{Monitor, Silent};
+pub use state::{Standing, StateParts, TrainState};
 pub use threads::with_threads;
-pub use trainer::{check_batch_sizes, train, train_new_batches, Trained};
+pub use train::{check_batch_sizes, train, train_new_batches, Training, TrainingCells};
+pub use trainer::{Saver, Trained};

@@ -2,208 +2,141 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::{device, Adam, EarlyStopping, Monitor};
+use super::state::{ErrorSums, TrainState};
+use super::Monitor;
+use crate::backend::Backend;
 use crate::counts::CountsView;
-use crate::kernels::Workspace;
-use crate::layers::adjust;
+use crate::kernels::Wiring;
+use crate::layers::{adjust, Criterion, GeneErrors, MeanSquaredError};
 use crate::model::{
-    BatchMasks, Design, EpochRecord, History, Loss, Mode, Settings, Start, Stopped, Vae,
+    EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
 };
-use crate::sampling::{chunks, MiniBatch, Purpose, Sampler, Split, Streams};
+use crate::sampling::{chunks, MiniBatch, Purpose, Split, Streams};
 use crate::{Error, Result};
 
 /// Cells of a validation chunk.
 const VALIDATION_CHUNK: usize = 256;
 
+/// Called with the state after epochs.
+pub type Saver<'a, B> = &'a dyn Fn(&TrainState<B>) -> Result<()>;
+
 /// A trained model and the record of its training.
-pub struct Trained {
+pub struct Trained<B: Backend> {
     /// The model.
-    pub model: Vae,
+    pub model: Vae<B>,
     /// Its training.
     pub history: History,
 }
 
-/// Trains a model on the cells of a view; `batch` is each cell's batch, from 0.
-///
-/// # Errors
-/// [`Error::Argument`] for settings out of range, [`Error::Numerical`] when the loss is no longer a number.
-pub fn train(
-    view: &CountsView,
-    batch: &[usize],
-    design: &Design,
-    settings: &Settings,
-    monitor: &dyn Monitor,
-) -> Result<Trained> {
-    settings.check()?;
-    if settings.batch_masks == BatchMasks::Separate && design.n_levels().len() > 1 {
-        return Err(Error::Argument(
-            "separate masks need a single covariate: use shared ones, or give one batch".into(),
-        ));
-    }
-    let n_batches = design.n_batches();
-    check_batches(view, batch, n_batches)?;
-    let device = device(&settings.device)?;
-    let streams = Streams::new(settings.seed);
-    let should_stop = || monitor.should_stop();
-    let means = settings.batch_means;
-    let start = Start::of(view, batch, design, means, streams, &should_stop);
-    let model = Vae::new(settings, design, &start, &device)?;
-    Trainer::new(view, batch, settings, monitor, model, device).run()
-}
-
-/// Trains what belongs to the batches from `first` on, everything else stays as it is to the last bit. The cells of the
-/// view are all of these batches; `settings` say how long and how fast.
-///
-/// # Errors
-/// As [`train`].
-pub fn train_new_batches(
-    view: &CountsView,
-    batch: &[usize],
-    first: usize,
-    model: Vae,
-    settings: &Settings,
-    monitor: &dyn Monitor,
-) -> Result<Trained> {
-    check_batches(view, batch, model.n_batches())?;
-    let settings = Settings {
-        // Decay would move the other batches' offsets.
-        weight_decay: 0.0,
-        adjust_every: 0,
-        ..settings.clone()
-    };
-    settings.check()?;
-    let device = device(&settings.device)?;
-    let mut trainer = Trainer::new(view, batch, &settings, monitor, model, device);
-    trainer.learns_from = Some(first);
-    trainer.run()
-}
-
-/// Whether a parameter is the decoder's sub-module of a level from `first` on, or holds offsets (those of levels without
-/// a cell get no gradient). The encoder's sub-modules stay as [`super::align`] left them: trained by the loss of one batch
-/// alone they learn its cells by heart and move them away from the others.
-fn belongs_to_level(name: &str, first: usize) -> bool {
-    if name.starts_with("decoder.scale.offsets.") {
-        return true;
-    }
-    let level = name
-        .strip_prefix("decoder.batch.0.")
-        .and_then(|rest| rest.split('.').next());
-    level
-        .and_then(|level| level.parse::<usize>().ok())
-        .is_some_and(|level| level >= first)
-}
-
-struct Trainer<'a> {
+/// Advances a state over the cells of a view.
+pub(super) struct Trainer<'a, B: Backend> {
     view: &'a CountsView<'a>,
     settings: &'a Settings,
     monitor: &'a dyn Monitor,
-    device: Device,
-    streams: Streams,
-    model: Vae,
-    optimiser: Adam,
-    noise: ChaCha8Rng,
-    dropout: ChaCha8Rng,
-    adjustment: Vec<ChaCha8Rng>,
-    /// Levels of the covariate from this one on are all that learns; `None`: everything does.
-    learns_from: Option<usize>,
-    /// Per batch and gene, since the last adjustment.
-    squared_error: Vec<Vec<f64>>,
-    split: Split,
+    n_train: usize,
     validation: Vec<MiniBatch>,
-    workspace: Workspace,
+    criterion: &'a dyn Criterion,
+    /// Levels of the covariate from this one on are all that learns; `None`: everything does.
+    pub(super) learns_from: Option<usize>,
+    /// Takes the state after every so many epochs, and after the last.
+    pub(super) checkpoints: Option<(usize, Saver<'a, B>)>,
+    memory: B::LossMemory,
 }
 
-/// Sums over cells.
-#[derive(Default, Clone, Copy)]
+/// What an epoch ended with.
+enum Epoch {
+    /// All its mini-batches were seen; mean reconstruction loss and KL divergence.
+    Finished(f64, f64),
+    Interrupted,
+    /// Losses or parameters are no numbers any more.
+    Diverged,
+}
+
+/// Sums over cells, where the device has them.
 struct Sums {
-    reconstruction: f64,
-    kl: f64,
+    reconstruction: Tensor,
+    kl: Tensor,
     cells: f64,
 }
 
 impl Sums {
+    fn new<B: Backend>(backend: &B) -> Result<Self> {
+        let zero = Tensor::zeros((), DType::F64, backend.device())?;
+        Ok(Sums {
+            reconstruction: zero.clone(),
+            kl: zero,
+            cells: 0.0,
+        })
+    }
+
     fn add(&mut self, loss: &Loss, n_cells: usize) -> Result<()> {
         let n = n_cells as f64;
-        self.reconstruction += f64::from(loss.reconstruction.to_scalar::<f32>()?) * n;
-        self.kl += f64::from(loss.kl.to_scalar::<f32>()?) * n;
+        let weighted = |x: &Tensor| x.detach().to_dtype(DType::F64)? * n;
+        self.reconstruction = (&self.reconstruction + weighted(&loss.reconstruction)?)?;
+        self.kl = (&self.kl + weighted(&loss.kl)?)?;
         self.cells += n;
         Ok(())
     }
 
-    fn means(&self) -> (f64, f64) {
+    /// Means of reconstruction loss and KL divergence; with `checked`, a number that is finite if these and it are.
+    fn read(&self, checked: Option<Tensor>) -> Result<[f64; 3]> {
+        let checked = match checked {
+            Some(checked) => checked.to_dtype(DType::F64)?,
+            None => self.kl.zeros_like()?,
+        };
+        let all = Tensor::stack(&[&self.reconstruction, &self.kl, &checked], 0)?;
+        let all = all.to_vec1::<f64>()?;
         let n = self.cells.max(1.0);
-        (self.reconstruction / n, self.kl / n)
+        Ok([all[0] / n, all[1] / n, all[2]])
     }
 }
 
-impl<'a> Trainer<'a> {
-    fn new(
+impl<'a, B: Backend> Trainer<'a, B> {
+    pub(super) fn new(
         view: &'a CountsView<'a>,
-        batch: &'a [usize],
+        split: &Split,
         settings: &'a Settings,
         monitor: &'a dyn Monitor,
-        model: Vae,
-        device: Device,
     ) -> Self {
-        let n_batches = model.n_batches();
-        let streams = Streams::new(settings.seed);
-        let split = Split::draw(batch, n_batches, settings.train_size, streams);
         Trainer {
             view,
             settings,
             monitor,
-            device,
-            streams,
-            optimiser: Adam::new(settings.lr, settings.eps, settings.weight_decay),
-            noise: streams.stream(Purpose::Latent, 0),
-            dropout: streams.stream(Purpose::Dropout, 0),
-            adjustment: (0..n_batches as u32)
-                .map(|b| streams.stream(Purpose::Adjustment, b))
-                .collect(),
+            n_train: split.n_train(),
+            validation: validation_chunks(view, split),
+            criterion: &MeanSquaredError,
             learns_from: None,
-            squared_error: vec![vec![0.0; view.n_genes()]; n_batches],
-            validation: validation_chunks(view, &split),
-            split,
-            workspace: Workspace::default(),
-            model,
+            checkpoints: None,
+            memory: B::LossMemory::default(),
         }
     }
 
-    fn run(mut self) -> Result<Trained> {
-        let s = self.settings;
-        let split = std::mem::take(&mut self.split);
-        let start = Instant::now();
-        let max_epochs = s.epochs(split.n_train());
+    /// Advances the state until its training ends.
+    pub(super) fn run(mut self, mut state: TrainState<B>) -> Result<Trained<B>> {
+        let (s, start) = (self.settings, Instant::now());
+        let max_epochs = s.epochs(self.n_train);
         let warmup = s.kl_warmup(max_epochs);
-        let mut sampler = Sampler::new(
-            split.train,
-            s.batch_size,
-            s.sampling,
-            s.depth_range,
-            self.streams,
-        );
-        let mut watch = s
-            .early_stopping
-            .then(|| EarlyStopping::new(s.early_stopping_patience));
-        let mut history = History {
-            epochs: Vec::with_capacity(max_epochs),
-            stopped: Stopped::Completed,
-            best_epoch: None,
-        };
-        for epoch in 1..=max_epochs {
-            let kl_weight = s.kl_weight * ((epoch - 1) as f64 / warmup.max(1) as f64).min(1.0);
-            let Some(sums) = self.epoch(&mut sampler, kl_weight)? else {
-                history.stopped = Stopped::Interrupted;
-                break;
+        let stopped = loop {
+            if let Some(ended) = self.ended(&state, max_epochs) {
+                break ended;
+            }
+            let epoch = state.history.epochs.len() + 1;
+            let last_good = state.model.snapshot()?;
+            let kl_weight = s.kl_weight_at(epoch, warmup);
+            let (reconstruction, kl) = match self.epoch(&mut state, kl_weight)? {
+                Epoch::Finished(reconstruction, kl) => (reconstruction, kl),
+                other => break self.leave(other, &mut state, &last_good)?,
             };
-            let (reconstruction, kl) = sums.means();
-            let looks = epoch % s.check_val_every_n_epoch == 0 && !self.validation.is_empty();
-            let validation = if looks { Some(self.validate()?) } else { None };
+            let looks = epoch.is_multiple_of(s.check_val_every_n_epoch);
+            let validation = match looks && !self.validation.is_empty() {
+                true => Some(self.validate(&state.model)?),
+                false => None,
+            };
             let mut record = EpochRecord {
                 epoch,
                 elbo_train: reconstruction + kl,
@@ -216,103 +149,141 @@ impl<'a> Trainer<'a> {
                 connections_changed: 0,
                 seconds: None,
             };
-            let mut stop = false;
-            if let (Some(watch), Some(loss)) = (&mut watch, record.elbo_validation) {
-                stop = watch.observe(epoch, loss, &self.model)?;
+            if let (true, Some(loss)) = (s.early_stopping, record.elbo_validation) {
+                state.early_stopping.observe(epoch, loss, &state.model)?;
             }
-            if s.adjust_every > 0 && epoch % s.adjust_every == 0 && epoch < max_epochs && !stop {
-                record.connections_changed = self.adjust()?;
+            let adjusts = s.adjust_every > 0 && epoch.is_multiple_of(s.adjust_every);
+            if adjusts && epoch < max_epochs && !self.has_no_patience(&state) {
+                record.connections_changed = self.adjust(&mut state)?;
             }
             record.seconds = Some(start.elapsed().as_secs_f64());
             self.monitor.epoch_done(&record, max_epochs);
-            history.epochs.push(record);
-            if stop {
-                history.stopped = Stopped::EarlyStopping;
-                break;
+            state.history.epochs.push(record);
+            if let Some((every, save)) = self.checkpoints {
+                if epoch.is_multiple_of(every) || self.ended(&state, max_epochs).is_some() {
+                    save(&state)?;
+                }
             }
-        }
-        if let Some(watch) = watch {
-            history.best_epoch = watch.restore(&mut self.model)?;
+        };
+        state.history.stopped = stopped;
+        if s.early_stopping {
+            state.history.best_epoch = state.early_stopping.restore(&mut state.model)?;
         }
         Ok(Trained {
-            model: self.model,
-            history,
+            model: state.model,
+            history: state.history,
         })
     }
 
-    /// Stage I for one epoch; `None` when asked to stop.
-    fn epoch(&mut self, sampler: &mut Sampler, kl_weight: f64) -> Result<Option<Sums>> {
-        let mut sums = Sums::default();
+    /// How the training ended, if it did.
+    fn ended(&self, state: &TrainState<B>, max_epochs: usize) -> Option<Stopped> {
+        if self.has_no_patience(state) {
+            return Some(Stopped::EarlyStopping);
+        }
+        (state.history.epochs.len() >= max_epochs).then_some(Stopped::Completed)
+    }
+
+    fn has_no_patience(&self, state: &TrainState<B>) -> bool {
+        let s = self.settings;
+        s.early_stopping
+            && state.early_stopping.checks_without_progress >= s.early_stopping_patience
+    }
+
+    /// An epoch that did not finish. An interrupted one leaves the model as far as it came, if that is anywhere; one that
+    /// diverged leaves the model of the epoch before.
+    fn leave(
+        &self,
+        epoch: Epoch,
+        state: &mut TrainState<B>,
+        last_good: &Snapshot,
+    ) -> Result<Stopped> {
+        let first = state.history.epochs.is_empty();
+        match epoch {
+            Epoch::Diverged if first => Err(Error::Numerical(format!(
+                "the loss is no longer a number within the first epoch: lower lr (now {})",
+                self.settings.lr
+            ))),
+            Epoch::Diverged => {
+                state.model.restore(last_good)?;
+                Ok(Stopped::Diverged)
+            }
+            _ if first => Err(Error::Interrupted),
+            _ => {
+                let checked = parameter_sum(&state.model)?.to_dtype(DType::F64)?;
+                if !checked.to_scalar::<f64>()?.is_finite() {
+                    state.model.restore(last_good)?;
+                }
+                Ok(Stopped::Interrupted)
+            }
+        }
+    }
+
+    /// Stage I for one epoch.
+    fn epoch(&mut self, state: &mut TrainState<B>, kl_weight: f64) -> Result<Epoch> {
+        let mut sums = Sums::new(state.model.backend())?;
         let view = self.view;
-        let mut cells = sampler.epoch().into_iter();
-        let mut gather = || cells.next().map(|cells| sampler.gather(view, &cells));
-        let mut next = gather();
+        let mut cells = state.sampler.epoch().into_iter();
+        let mut next = cells.next().map(|cells| state.sampler.gather(view, &cells));
         while let Some(minibatch) = next {
             if self.monitor.should_stop() {
-                return Ok(None);
+                return Ok(Epoch::Interrupted);
             }
+            let TrainState {
+                model,
+                optimiser,
+                generators,
+                sampler,
+                errors,
+                ..
+            } = state;
+            let step = || -> Result<Loss> {
+                let noise = normal(&mut generators.noise, &minibatch, model)?;
+                let mut mode = match self.learns_from {
+                    None => Mode::Train {
+                        dropout_rate: self.settings.dropout_rate,
+                        rng: &mut generators.dropout,
+                    },
+                    Some(_) => Mode::Frozen,
+                };
+                let loss = model.loss(&minibatch, &noise, &mut mode, &mut self.memory)?;
+                let gradients = loss.gradients(kl_weight)?;
+                let mut parameters = model.parameters();
+                if let Some(first) = self.learns_from {
+                    parameters.retain(|(id, _)| belongs_to_level(*id, first));
+                }
+                optimiser.step(model.backend(), &parameters, &gradients)?;
+                errors.add(&loss, &minibatch, model.wiring())?;
+                Ok(loss)
+            };
             // The next mini-batch is gathered beside the step, which leaves threads idle here and there.
-            let (loss, gathered) = rayon::join(|| self.step(&minibatch, kl_weight), &mut gather);
+            let gather = || cells.next().map(|cells| sampler.gather(view, &cells));
+            let (loss, gathered) = rayon::join(step, gather);
             sums.add(&loss?, minibatch.n_cells())?;
             next = gathered;
         }
-        Ok(Some(sums))
+        let [reconstruction, kl, checked] = sums.read(Some(parameter_sum(&state.model)?))?;
+        if [reconstruction, kl, checked].iter().all(|x| x.is_finite()) {
+            Ok(Epoch::Finished(reconstruction, kl))
+        } else {
+            Ok(Epoch::Diverged)
+        }
     }
 
-    fn step(&mut self, minibatch: &MiniBatch, kl_weight: f64) -> Result<Loss> {
-        let noise = normal(&mut self.noise, minibatch, self.settings, &self.device)?;
-        let mut mode = match self.learns_from {
-            None => Mode::Train {
-                dropout_rate: self.settings.dropout_rate,
-                rng: &mut self.dropout,
-            },
-            Some(_) => Mode::Frozen,
-        };
-        let workspace = &mut self.workspace;
-        let loss = self.model.loss(minibatch, &noise, &mut mode, workspace)?;
-        if !loss.total(kl_weight)?.to_scalar::<f32>()?.is_finite() {
-            return Err(Error::Numerical(format!(
-                "the loss is no longer a number: lower lr (now {})",
-                self.settings.lr
-            )));
-        }
-        let gradients = loss.gradients(kl_weight, &self.workspace)?;
-        let mut parameters = self.model.parameters();
-        if let Some(first) = self.learns_from {
-            parameters.retain(|(name, _)| belongs_to_level(name, first));
-        }
-        self.optimiser.step(&parameters, &gradients)?;
-        for (sums, new) in self
-            .squared_error
-            .iter_mut()
-            .zip(&self.workspace.gradients.squared_error)
-        {
-            for (sum, &new) in sums.iter_mut().zip(new) {
-                *sum += f64::from(new);
-            }
-        }
-        Ok(loss)
-    }
-
-    /// Stage II; the number of connections changed.
-    fn adjust(&mut self) -> Result<usize> {
+    /// Stage II; the number of connections changed. A mask none of whose cells was seen since the last time stays as it
+    /// is.
+    fn adjust(&self, state: &mut TrainState<B>) -> Result<usize> {
         let rules = self.settings.adjustment_rules();
-        let mut masks = self.model.masks();
-        if masks.len() == 1 {
-            // One mask for all batches is adjusted from all their cells.
-            let rest = self.squared_error.split_off(1);
-            for other in &rest {
-                for (sum, x) in self.squared_error[0].iter_mut().zip(other) {
-                    *sum += x;
-                }
-            }
-            self.squared_error.extend(rest);
-        }
-        let weights = self.model.encoder.weights.to_vec1::<f32>()?;
-        let wiring = self.model.wiring.clone();
+        let mut masks = state.model.masks();
+        let weights = state.model.encoder.weights.to_vec1::<f32>()?;
+        let wiring = state.model.wiring().clone();
+        let squared_error = state.errors.squared.to_vec2::<f64>()?;
         let mut changed = 0;
-        for (b, mask) in masks.iter_mut().enumerate() {
-            let list = wiring.mask(b);
+        for (m, mask) in masks.iter_mut().enumerate() {
+            let n_cells = state.errors.n_cells[m];
+            if n_cells == 0.0 {
+                continue;
+            }
+            let list = wiring.mask(m);
             let weight = |gene: usize, unit: usize| {
                 let (units, slots) = list.gene(gene);
                 // A connection added a moment ago has no weight yet: it is never pruned for being small.
@@ -321,74 +292,86 @@ impl<'a> Trainer<'a> {
                     Err(_) => f32::INFINITY,
                 }
             };
-            let rng = &mut self.adjustment[b];
-            changed += adjust(mask, &self.squared_error[b], weight, &rules, rng).total();
+            let misfit = self.criterion.misfit(&GeneErrors {
+                squared_error: &squared_error[m],
+                n_cells,
+            });
+            let rng = &mut state.generators.adjustment[m];
+            changed += adjust(mask, &misfit, &weight, &rules, rng).total();
         }
-        for sums in &mut self.squared_error {
-            sums.fill(0.0);
-        }
-        let rewired = self.model.rewire(&masks)?;
-        self.optimiser.rewire(&rewired);
+        state.errors.clear()?;
+        let inheritance = state.model.rewire(&masks)?;
+        state.optimiser.rewire(&inheritance)?;
         Ok(changed)
     }
 
     /// Reconstruction loss and KL divergence of the validation cells, with the same noise at every look.
-    fn validate(&mut self) -> Result<(f64, f64)> {
-        let mut rng = self.streams.stream(Purpose::Validation, 0);
-        let mut sums = Sums::default();
+    fn validate(&mut self, model: &Vae<B>) -> Result<(f64, f64)> {
+        let mut rng = Streams::new(self.settings.seed).stream(Purpose::Validation, 0);
+        let mut sums = Sums::new(model.backend())?;
         for minibatch in &self.validation {
-            let noise = normal(&mut rng, minibatch, self.settings, &self.device)?;
+            let noise = normal(&mut rng, minibatch, model)?;
             let mode = &mut Mode::Evaluate;
-            let loss = self
-                .model
-                .loss(minibatch, &noise, mode, &mut self.workspace)?;
+            let loss = model.loss(minibatch, &noise, mode, &mut self.memory)?;
             sums.add(&loss, minibatch.n_cells())?;
         }
-        Ok(sums.means())
+        let [reconstruction, kl, _] = sums.read(None)?;
+        Ok((reconstruction, kl))
     }
 }
 
-fn normal(
+impl ErrorSums {
+    fn add(&mut self, loss: &Loss, minibatch: &MiniBatch, wiring: &Wiring) -> Result<()> {
+        let Some(new) = &loss.squared_error else {
+            return Ok(());
+        };
+        for (row, segment) in minibatch.segments.iter().enumerate() {
+            let mask = segment.batch.min(wiring.masks.len() - 1);
+            let sum = self.squared.narrow(0, mask, 1)?;
+            let new = new.narrow(0, row, 1)?.to_dtype(DType::F64)?;
+            self.squared.slice_set(&(sum + new)?, 0, mask)?;
+            self.n_cells[mask] += segment.rows.len() as f64;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.squared = self.squared.zeros_like()?;
+        self.n_cells.fill(0.0);
+        Ok(())
+    }
+}
+
+/// Whether a parameter is the decoder's sub-module of a level from `first` on, or holds offsets (those of levels without
+/// a cell get no gradient). The encoder's sub-modules stay as they were set: trained by the loss of one batch alone they
+/// learn its cells by heart and move them away from the others.
+fn belongs_to_level(id: TensorId, first: usize) -> bool {
+    match id {
+        TensorId::ScaleOffsets(_) => true,
+        TensorId::DecoderBatch(Level { level, .. }, _) => level >= first,
+        _ => false,
+    }
+}
+
+/// The sum of all parameters: a number only as long as all of them are.
+fn parameter_sum<B: Backend>(model: &Vae<B>) -> Result<Tensor> {
+    let mut sum = Tensor::zeros((), DType::F32, model.backend().device())?;
+    for (_, parameter) in model.parameters() {
+        sum = (sum + parameter.as_detached_tensor().sum_all()?)?;
+    }
+    Ok(sum)
+}
+
+fn normal<B: Backend>(
     rng: &mut ChaCha8Rng,
     minibatch: &MiniBatch,
-    settings: &Settings,
-    device: &Device,
+    model: &Vae<B>,
 ) -> Result<Tensor> {
-    let shape = (minibatch.n_cells(), settings.n_latent);
+    let shape = (minibatch.n_cells(), model.settings.n_latent);
     let draws: Vec<f32> = (0..shape.0 * shape.1)
         .map(|_| rng.sample(StandardNormal))
         .collect();
-    Ok(Tensor::from_vec(draws, shape, device)?)
-}
-
-fn check_batches(view: &CountsView, batch: &[usize], n_batches: usize) -> Result<()> {
-    if batch.len() != view.n_cells() || batch.iter().any(|&b| b >= n_batches) {
-        return Err(Error::Argument(format!(
-            "{} batch codes below {n_batches} are needed, one per cell",
-            view.n_cells()
-        )));
-    }
-    Ok(())
-}
-
-/// Fewest cells of a batch: below, its masks and sub-modules would learn single cells.
-const LEAST_CELLS_OF_BATCH: usize = 3;
-
-/// Checks that every batch has cells enough to learn from; `names` may be empty when there are no batches.
-///
-/// # Errors
-/// [`Error::Argument`] naming the first batch that has too few.
-pub fn check_batch_sizes(batch: &[usize], names: &[String]) -> Result<()> {
-    for (b, name) in names.iter().enumerate() {
-        let n = batch.iter().filter(|&&x| x == b).count();
-        if n < LEAST_CELLS_OF_BATCH {
-            return Err(Error::Argument(format!(
-                "batch {name} has {n} cells after the filter, at least {LEAST_CELLS_OF_BATCH} are needed: drop it, join \
-                 it to another batch or lower min_genes"
-            )));
-        }
-    }
-    Ok(())
+    Ok(Tensor::from_vec(draws, shape, model.backend().device())?)
 }
 
 fn validation_chunks(view: &CountsView, split: &Split) -> Vec<MiniBatch> {

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use scvae::counts::{obs_column, obs_columns, CountsFile};
 use scvae::Error;
 
 use super::h5ad::small;
 use super::plain::Plain;
+use super::unstopped;
 use super::write::{self, Encoding, Number, Storage, Text, Written};
 
 fn refused(path: &Path) -> String {
-    match CountsFile::read(path, None) {
+    match unstopped::read(path, None) {
         Err(Error::File(text)) => {
             let name = path.file_name().unwrap().to_str().unwrap();
             assert!(text.contains(name), "{text} does not name {name}");
@@ -37,8 +37,8 @@ fn what_is_no_hdf5_file_is_refused() {
     std::fs::write(&empty, "").unwrap();
     assert!(refused(&empty).contains("is not an HDF5 file"));
     for result in [
-        obs_columns(&missing).map(|_| ()),
-        obs_column(&missing, "batch").map(|_| ()),
+        unstopped::obs_columns(&missing).map(|_| ()),
+        unstopped::obs_column(&missing, "batch").map(|_| ()),
     ] {
         assert!(matches!(result, Err(Error::File(text)) if text.contains("does not exist")));
     }
@@ -79,7 +79,7 @@ proptest! {
         replace(written.root(), "indices", &indices);
         replace(written.root(), "data", &data);
         let written = written.closed();
-        match CountsFile::read(&written.path, None) {
+        match unstopped::read(&written.path, None) {
             Ok(file) => {
                 let p = Plain::of(&file.matrix);
                 prop_assert_eq!(p.rows.concat().iter().sum::<f64>(), data.iter().sum::<f64>());
@@ -102,7 +102,10 @@ fn a_foreign_hdf5_file_is_refused() {
         text.ends_with("at its top level it holds 'assays', 'meta.data'"),
         "{text}"
     );
-    assert!(matches!(obs_columns(&written.path), Err(Error::File(_))));
+    assert!(matches!(
+        unstopped::obs_columns(&written.path),
+        Err(Error::File(_))
+    ));
 }
 
 /// Writes the small file by cell, lets `damage` spoil it, and expects a refusal that says `what`.
@@ -170,7 +173,7 @@ fn a_gene_named_twice_in_a_cell_is_refused() {
             _ => replace(written.root(), "indices", &[1.0, 1.0, 0.0]),
         }
         let written = written.closed();
-        let Err(Error::Counts(text)) = CountsFile::read(&written.path, None) else {
+        let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
             panic!("should be refused");
         };
         assert!(text.contains("cell 1 names gene 2 twice"), "{text}");

@@ -1,10 +1,14 @@
 //! `.h5ad`: every encoding gives the same matrix; X, raw and layers; names.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use hdf5::types::FixedAscii;
 use proptest::prelude::*;
 use scvae::counts::{CountsFile, FileFormat};
 use scvae::Error;
 
 use super::plain::{plain, plain_with_entry, Plain, BAD_VALUES};
+use super::unstopped;
 use super::write::{self, Encoding, Number, Storage, Text, Written};
 
 const ENCODINGS: [Encoding; 4] = [
@@ -49,7 +53,7 @@ proptest! {
     fn every_encoding_reads_the_same(p in plain(), storage in storage()) {
         for encoding in ENCODINGS {
             let written = write::h5ad(&p, encoding, storage).closed();
-            let file = CountsFile::read(&written.path, None).unwrap();
+            let file = unstopped::read(&written.path, None).unwrap();
             prop_assert_eq!(&Plain::of(&file.matrix), &p, "{:?}", encoding);
             prop_assert_eq!(file.cell_names, p.cell_names());
             prop_assert_eq!(&file.gene_names, &p.gene_names());
@@ -68,7 +72,7 @@ proptest! {
         let storage = Storage { values: Number::F64, chunk: Some(chunk), ..Storage::default() };
         for encoding in ENCODINGS {
             let written = write::h5ad(&p, encoding, storage).closed();
-            match CountsFile::read(&written.path, None) {
+            match unstopped::read(&written.path, None) {
                 Err(Error::Counts(text)) => {
                     let place = format!("gene {} in cell {} is", gene + 1, cell + 1);
                     prop_assert!(text.contains(&place) && text.contains(what), "{}", text);
@@ -104,7 +108,7 @@ fn a_matrix_larger_than_a_block_is_read_whole() {
                 continue;
             }
             let written = write::h5ad(&p, encoding, storage).closed();
-            let file = CountsFile::read(&written.path, None).unwrap();
+            let file = unstopped::read(&written.path, None).unwrap();
             assert!(Plain::of(&file.matrix) == p, "{encoding:?}, {chunk:?}");
         }
     }
@@ -128,7 +132,7 @@ fn raw_and_layers_are_read_by_name() {
         write::matrix(&layers, name, &times(&x, factor), csr, Storage::default());
     }
     let written = written.closed();
-    let read = |layer| CountsFile::read(&written.path, layer).unwrap();
+    let read = |layer| unstopped::read(&written.path, layer).unwrap();
 
     let file = read(None);
     assert_eq!(Plain::of(&file.matrix), x);
@@ -141,7 +145,7 @@ fn raw_and_layers_are_read_by_name() {
     assert_eq!(file.gene_names, ["r1", "r2", "r3", "r4"]);
 
     for name in ["nonsense", "", "counts/data", "../X"] {
-        match CountsFile::read(&written.path, Some(name)) {
+        match unstopped::read(&written.path, Some(name)) {
             Err(Error::File(text)) => {
                 assert!(text.contains("'X', 'raw', 'counts', 'spliced'"), "{text}")
             }
@@ -157,7 +161,7 @@ fn values_that_are_no_counts_point_to_where_counts_are() {
     let csr = Encoding::Csr { reversed: false };
     write::matrix(&layers, "counts", &small(), csr, Storage::default());
     let written = written.closed();
-    let Err(Error::Counts(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(
@@ -177,18 +181,18 @@ fn a_file_without_x_says_what_it_has() {
     let layers = root.create_group("layers").unwrap();
     write::matrix(&layers, "counts", &p, Encoding::Csc, Storage::default());
     let written = written.closed();
-    let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(
         text.contains("has no X; choose `layer` from 'counts'"),
         "{text}"
     );
-    let Err(Error::File(text)) = CountsFile::read(&written.path, Some("raw")) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, Some("raw")) else {
         panic!("should be refused");
     };
     assert!(text.contains("has no raw counts"), "{text}");
-    let file = CountsFile::read(&written.path, Some("counts")).unwrap();
+    let file = unstopped::read(&written.path, Some("counts")).unwrap();
     assert_eq!(Plain::of(&file.matrix), p);
 }
 
@@ -203,10 +207,10 @@ fn layouts_of_old_anndata_are_read() {
     write::h5sparse(root, "raw.X", &times(&p, 2.0));
     write::frame(root, "raw.var", &p.gene_names());
     let written = written.closed();
-    let file = CountsFile::read(&written.path, None).unwrap();
+    let file = unstopped::read(&written.path, None).unwrap();
     assert_eq!(Plain::of(&file.matrix), p);
     assert_eq!(file.available, ["X", "raw"]);
-    let file = CountsFile::read(&written.path, Some("raw")).unwrap();
+    let file = unstopped::read(&written.path, Some("raw")).unwrap();
     assert_eq!(Plain::of(&file.matrix), times(&p, 2.0));
 }
 
@@ -231,7 +235,82 @@ fn names_in_every_kind_of_text() {
         write::frame(root, "var", &p.gene_names());
         write::matrix(root, "X", &p, Encoding::Dense, Storage::default());
         let written = written.closed();
-        let file = CountsFile::read(&written.path, None).unwrap();
+        let file = unstopped::read(&written.path, None).unwrap();
         assert_eq!(file.cell_names, names, "{text:?}");
+    }
+}
+
+/// Text of a fixed length, as HDF5 stores it, whatever its bytes are.
+fn with_names<const N: usize>(names: &[[u8; N]]) -> Written {
+    let p = small();
+    let written = Written::new("names.h5ad");
+    let root = written.root();
+    let obs = root.create_group("obs").unwrap();
+    let texts: Vec<FixedAscii<N>> = names
+        .iter()
+        // SAFETY: only written; reading makes no claim on what the bytes are.
+        .map(|n| unsafe { FixedAscii::from_ascii_unchecked(n) })
+        .collect();
+    let builder = obs.new_dataset_builder().with_data(&texts);
+    builder.create("_index").unwrap();
+    write::frame(root, "var", &p.gene_names());
+    write::matrix(root, "X", &p, Encoding::Dense, Storage::default());
+    written
+}
+
+#[test]
+fn names_that_are_not_utf8_are_refused() {
+    let written = with_names(&[*b"M\xfcller", *b"M\0\xff\xff\xff\xff"]).closed();
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    let what = "holds text in obs/_index that is not UTF-8, such as 'M\u{fffd}ller'";
+    assert!(text.contains(what), "{text}");
+    // What follows the end of a text is not text.
+    let written = with_names(&[*b"a\0\xff", *b"b\0\xff"]).closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.cell_names, ["a", "b"]);
+}
+
+#[test]
+fn long_names_are_read_whole_or_refused() {
+    let mut names = [[b'x'; 60_000], [b'y'; 60_000]];
+    names[1][59_999] = b'z';
+    let written = with_names(&names).closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.cell_names[1].as_bytes(), names[1]);
+    let written = with_names(&[[b'x'; 70_000], [b'y'; 70_000]]).closed();
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    assert!(
+        text.contains("obs/_index as text of 70000 bytes each"),
+        "{text}"
+    );
+}
+
+#[test]
+fn reading_stops_when_asked_to() {
+    let encodings = [
+        Encoding::Csr { reversed: false },
+        Encoding::Csc,
+        Encoding::Dense,
+    ];
+    for encoding in encodings {
+        let written = write::h5ad(&small(), encoding, Storage::default()).closed();
+        let asked = AtomicUsize::new(0);
+        let after = |n: usize| {
+            asked.store(0, Relaxed);
+            CountsFile::read(&written.path, None, &|| asked.fetch_add(1, Relaxed) >= n)
+        };
+        assert!(after(usize::MAX).is_ok());
+        let times = asked.load(Relaxed);
+        assert!(times >= 4, "{encoding:?} asks {times} times");
+        for n in 0..times {
+            assert!(
+                matches!(after(n), Err(Error::Interrupted)),
+                "{encoding:?}, {n}"
+            );
+        }
     }
 }

@@ -3,11 +3,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod claims;
 mod damage;
+mod fuzz;
 mod h5ad;
 mod matrix;
 mod obs;
 mod plain;
 mod real;
+mod shared;
 mod tenx;
+mod unstopped;
 mod write;

@@ -1,9 +1,9 @@
 //! Columns of `obs`, in all their encodings.
 
-use scvae::counts::{obs_column, obs_columns};
 use scvae::Error;
 
 use super::h5ad::small;
+use super::unstopped;
 use super::write::{self, Encoding, Number, Storage, Text, Written};
 
 fn some(values: &[&str]) -> Vec<Option<String>> {
@@ -11,7 +11,7 @@ fn some(values: &[&str]) -> Vec<Option<String>> {
 }
 
 /// The small file with every kind of column.
-fn file() -> Written {
+pub fn file() -> Written {
     let written = write::h5ad(&small(), Encoding::Dense, Storage::default());
     let obs = written.root().group("obs").unwrap();
     let group = |name| obs.create_group(name).unwrap();
@@ -49,7 +49,7 @@ fn file() -> Written {
 #[test]
 fn columns_of_every_kind_are_read() {
     let written = file().closed();
-    let read = |name| obs_column(&written.path, name).unwrap();
+    let read = |name| unstopped::obs_column(&written.path, name).unwrap();
     assert_eq!(read("type"), [Some("NK".to_string()), None]);
     assert_eq!(read("donor"), some(&["101", "101"]));
     assert_eq!(read("plate"), some(&["p1", "p2"]));
@@ -75,7 +75,7 @@ fn columns_are_listed_in_the_order_of_the_file() {
     attribute.create("column-order").unwrap();
     let written = written.closed();
     assert_eq!(
-        obs_columns(&written.path).unwrap(),
+        unstopped::obs_columns(&written.path).unwrap(),
         ["plate", "qc/mt", "age"]
     );
 }
@@ -87,7 +87,10 @@ fn columns_are_listed_where_the_order_is_not_said() {
     write::strings(&obs, "plate", &["p1", "p2"], Text::FixedAscii);
     write::numbers(&obs, "n", &[1.0, 2.0], Number::I64, None);
     let written = written.closed();
-    assert_eq!(obs_columns(&written.path).unwrap(), ["n", "plate"]);
+    assert_eq!(
+        unstopped::obs_columns(&written.path).unwrap(),
+        ["n", "plate"]
+    );
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn an_unknown_column_lists_those_there_are() {
     write::numbers(&obs, "n", &[1.0, 2.0], Number::I64, None);
     let written = written.closed();
     for name in ["batch", ""] {
-        let Err(Error::File(text)) = obs_column(&written.path, name) else {
+        let Err(Error::File(text)) = unstopped::obs_column(&written.path, name) else {
             panic!("should be refused");
         };
         let expected = format!("has no obs column '{name}'; its columns are 'n', 'plate'");
@@ -121,11 +124,11 @@ fn damaged_columns_are_refused() {
     let written = written.closed();
     for (name, what) in [
         ("code", "code 1 for 1 categories"),
-        ("mask", "2 values and 1 in its mask"),
+        ("mask", "obs/mask/mask has 1 values where 2 are needed"),
         ("strange", "does not read"),
-        ("short", "1 values for 2 cells"),
+        ("short", "obs/short has 1 values where 2 are needed"),
     ] {
-        let Err(Error::File(text)) = obs_column(&written.path, name) else {
+        let Err(Error::File(text)) = unstopped::obs_column(&written.path, name) else {
             panic!("{name} should be refused");
         };
         assert!(text.contains(what), "{text}");

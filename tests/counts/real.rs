@@ -1,8 +1,9 @@
 //! The real data sets. Every number here was counted with anndata and scipy.
 
-use scvae::counts::{filter, obs_column, obs_columns, CountsFile};
+use scvae::counts::filter;
 
 use super::common::test_data;
+use super::unstopped;
 
 /// What a data set holds, and what the usual filter (genes in 3 cells, cells with 200 of these) leaves.
 struct Facts {
@@ -38,7 +39,7 @@ fn check(facts: Facts) {
     let Some(path) = test_data(facts.name) else {
         return;
     };
-    let file = CountsFile::read(&path, None).unwrap();
+    let file = unstopped::read(&path, None).unwrap();
     let (mut entries, mut total) = (0, 0.0);
     for cell in 0..file.matrix.n_cells() {
         file.matrix.for_each_in_cell(cell, |_, v| {
@@ -63,12 +64,12 @@ fn check(facts: Facts) {
     assert_eq!((view.n_cells(), view.n_genes()), facts.left);
     assert_eq!((entries, total), (facts.entries_left, facts.total_left));
 
-    assert_eq!(obs_columns(&path).unwrap(), facts.columns);
-    let cell_type = obs_column(&path, "cell_type").unwrap();
+    assert_eq!(unstopped::obs_columns(&path).unwrap(), facts.columns);
+    let cell_type = unstopped::obs_column(&path, "cell_type").unwrap();
     assert_eq!(cell_type.len(), facts.size.0);
     assert_eq!(kinds(&cell_type), facts.cell_types);
     assert_eq!(size_of(&cell_type, facts.cell_type.0), facts.cell_type.1);
-    let batch = obs_column(&path, "batch").unwrap();
+    let batch = unstopped::obs_column(&path, "batch").unwrap();
     assert_eq!(kinds(&batch), facts.batches);
     assert_eq!(size_of(&batch, facts.batch.0), facts.batch.1);
 }

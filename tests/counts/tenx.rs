@@ -2,11 +2,12 @@
 
 use hdf5::Group;
 use proptest::prelude::*;
-use scvae::counts::{obs_column, obs_columns, CountsFile, FileFormat};
+use scvae::counts::FileFormat;
 use scvae::Error;
 
 use super::h5ad::small;
 use super::plain::{plain, Plain};
+use super::unstopped;
 use super::write::{self, Number, Storage, Text, Written};
 
 fn ids(plain: &Plain) -> Vec<String> {
@@ -28,7 +29,7 @@ fn body(parent: &Group, name: &str, plain: &Plain) -> Group {
     group
 }
 
-fn version_3(plain: &Plain, names: &[&str], types: Option<&[&str]>) -> Written {
+pub fn version_3(plain: &Plain, names: &[&str], types: Option<&[&str]>) -> Written {
     let written = Written::new("filtered_feature_bc_matrix.h5");
     let group = body(written.root(), "matrix", plain);
     let features = group.create_group("features").unwrap();
@@ -59,7 +60,7 @@ proptest! {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         for written in [version_3(&p, &names, None), version_2(&[("hg19", &p)])] {
             let written = written.closed();
-            let file = CountsFile::read(&written.path, None).unwrap();
+            let file = unstopped::read(&written.path, None).unwrap();
             prop_assert_eq!(&Plain::of(&file.matrix), &p);
             prop_assert_eq!(file.cell_names, p.cell_names());
             prop_assert_eq!(file.gene_names, p.gene_names());
@@ -72,7 +73,7 @@ proptest! {
 #[test]
 fn gene_names_become_unique_and_ids_stay() {
     let written = version_3(&small(), &["A", "B", "A"], None).closed();
-    let file = CountsFile::read(&written.path, None).unwrap();
+    let file = unstopped::read(&written.path, None).unwrap();
     assert_eq!(file.gene_names, ["A", "B", "A.1"]);
     assert_eq!(file.gene_ids, ["ENSG0", "ENSG1", "ENSG2"]);
     assert_eq!(file.format.name(), "10x");
@@ -82,7 +83,7 @@ fn gene_names_become_unique_and_ids_stay() {
 fn only_gene_expression_is_kept() {
     let types = ["Gene Expression", "Antibody Capture", "Gene Expression"];
     let written = version_3(&small(), &["A", "CD3", "A"], Some(&types)).closed();
-    let file = CountsFile::read(&written.path, None).unwrap();
+    let file = unstopped::read(&written.path, None).unwrap();
     let expected = Plain {
         rows: vec![vec![0.0, 1.0], vec![3.0, 0.0]],
         n_genes: 2,
@@ -92,7 +93,7 @@ fn only_gene_expression_is_kept() {
     assert_eq!(file.gene_ids, ["ENSG0", "ENSG2"]);
 
     let written = version_3(&small(), &["A", "B", "C"], Some(&["Peaks"; 3])).closed();
-    let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(
@@ -105,14 +106,14 @@ fn only_gene_expression_is_kept() {
 fn of_several_genomes_one_is_chosen() {
     let (human, mouse) = (small(), small().transposed());
     let written = version_2(&[("hg19", &human), ("mm10", &mouse)]).closed();
-    let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
         panic!("should ask for a choice");
     };
     assert!(
         text.ends_with("choose one with `layer` from 'hg19', 'mm10'"),
         "{text}"
     );
-    let file = CountsFile::read(&written.path, Some("mm10")).unwrap();
+    let file = unstopped::read(&written.path, Some("mm10")).unwrap();
     assert_eq!(Plain::of(&file.matrix), mouse);
     assert_eq!(file.available, ["hg19", "mm10"]);
 }
@@ -120,12 +121,12 @@ fn of_several_genomes_one_is_chosen() {
 #[test]
 fn what_h5ad_has_and_10x_has_not_is_refused() {
     let written = version_3(&small(), &["A", "B", "C"], None).closed();
-    let Err(Error::Argument(text)) = CountsFile::read(&written.path, Some("counts")) else {
+    let Err(Error::Argument(text)) = unstopped::read(&written.path, Some("counts")) else {
         panic!("should be refused");
     };
     assert!(text.contains("without layers"), "{text}");
-    let columns = obs_columns(&written.path).map(|_| ());
-    let column = obs_column(&written.path, "batch").map(|_| ());
+    let columns = unstopped::obs_columns(&written.path).map(|_| ());
+    let column = unstopped::obs_column(&written.path, "batch").map(|_| ());
     for result in [columns, column] {
         let Err(Error::File(text)) = result else {
             panic!("should be refused");
@@ -153,7 +154,7 @@ fn damage_is_refused() {
         let written = file();
         replace(&written, name, values);
         let written = written.closed();
-        let Err(Error::File(text)) = CountsFile::read(&written.path, None) else {
+        let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
             panic!("{name} should be refused");
         };
         assert!(text.contains("is damaged") && text.contains(what), "{text}");
@@ -161,7 +162,7 @@ fn damage_is_refused() {
     let written = file();
     replace(&written, "data", &[2.0, -1.0, 3.0]);
     let written = written.closed();
-    let Err(Error::Counts(text)) = CountsFile::read(&written.path, None) else {
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
         panic!("should be refused");
     };
     assert!(

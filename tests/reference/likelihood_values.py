@@ -1,4 +1,4 @@
-"""Values that tests/likelihood.rs is held against.
+"""Values that tests/likelihood/ is held against.
 
 Writes two tables beside this script:
 - likelihood_exact.csv: log-probabilities and their derivatives at 60 digits (mpmath);

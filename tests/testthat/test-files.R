@@ -29,6 +29,25 @@ test_that("a saved model is loaded again", {
   )
 })
 
+test_that("the columns of the batches are in the file", {
+  skip_if_not_installed("SingleCellExperiment")
+  sim <- sim_small()
+  x <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = sim$counts), colData = data.frame(donor = sim$batch)
+  )
+  model <- quick_fit(x, batch = "donor", seed = 1)
+  file <- withr::local_tempfile()
+  saveSCVAE(model, file)
+  again <- loadSCVAE(file)
+  expect_identical(again$batch_column, "donor")
+  expect_identical(predict(again, x), model$latent)
+  mapped <- mapSCVAE(
+    again, sim$counts[, 1:50],
+    max_epochs = 1, seed = 1, threads = 1, verbose = FALSE
+  )
+  expect_identical(mapped$batch_column, "donor")
+})
+
 test_that("files are not replaced unless asked", {
   model <- quick_fit(sim_small()$counts, seed = 1)
   file <- withr::local_tempfile(lines = "keep me")
@@ -52,4 +71,62 @@ test_that("damaged and foreign files are refused", {
   )
   expect_error(saveSCVAE(model, tempdir()), class = "scvae_error_file")
   expect_error(saveSCVAE(1, file), class = "scvae_error_argument")
+})
+
+# Files that older versions wrote, with what these made of some cells; see tools/frozen-models.sh.
+frozen <- function(name) test_path("..", "formats", name)
+
+frozen_counts <- function() {
+  digits <- strsplit(readLines(frozen("counts.txt")), "")
+  counts <- do.call(cbind, lapply(digits, as.numeric))
+  rownames(counts) <- paste0("gene", seq_len(nrow(counts)) - 1)
+  colnames(counts) <- paste0("cell", seq_len(ncol(counts)))
+  counts
+}
+
+test_that("models of older versions are loaded", {
+  counts <- frozen_counts()
+  cell <- seq_len(ncol(counts)) - 1
+  parity <- ifelse(cell %% 2 == 0, "even", "odd")
+  code <- pmin(2 * (cell %% 3) + cell %/% 3 %% 2, 4)
+  covariates <- data.frame(
+    donor = c("a", "a", "b", "b", "c")[code + 1],
+    chemistry = c("1", "2", "1", "2", "1")[code + 1]
+  )
+  batches <- list(
+    format1_5d1b1e8_one = NULL,
+    format1_5d1b1e8_two = parity,
+    format1_c3e11e6_none_nb_early = NULL,
+    format2_84d6fc8_two = parity,
+    format2_82b4957_covariates = covariates,
+    format3_two = parity
+  )
+  for (name in names(batches)) {
+    model <- loadSCVAE(frozen(paste0(name, ".safetensors")))
+    latent <- predict(model, counts, batch = batches[[name]], threads = 1)
+    recorded <- utils::read.csv(frozen(paste0(name, ".csv")))
+    recorded <- recorded[recorded$what == "latent", ]
+    found <- latent[cbind(recorded$row, recorded$column) + 1]
+    expect_lt(max(abs(found - recorded$value)), 1e-5)
+  }
+})
+
+test_that("a model that does not know its batches' libraries says so", {
+  counts <- frozen_counts()
+  parity <- rep(c("even", "odd"), length.out = ncol(counts))
+  transfer <- function(name, library) {
+    model <- loadSCVAE(frozen(paste0(name, ".safetensors")))
+    transferBatchStyle(
+      model, counts,
+      to = "odd", batch = parity, library = library, threads = 1
+    )
+  }
+  error <- expect_error(
+    transfer("format1_5d1b1e8_two", "target"),
+    class = "scvae_error_argument"
+  )
+  expect_match(conditionMessage(error), "odd")
+  expect_match(conditionMessage(error), "observed")
+  expect_true(all(transfer("format1_5d1b1e8_two", 1000) > 0))
+  expect_true(all(transfer("format2_82b4957_two", "target") > 0))
 })

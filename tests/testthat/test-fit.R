@@ -25,14 +25,75 @@ test_that("a fit has the promised parts", {
   expect_identical(model$stopped, "completed")
 })
 
-test_that("filtered cells keep their row, with NA and a warning that counts them", {
+# Two cells under `min_genes`: one with a few counts, one with none.
+with_poor_cells <- function() {
   x <- sim_small()$counts
-  x[, c(3, 50)] <- 0
-  x <- Matrix::drop0(x)
-  warning <- expect_warning(model <- quick_fit(x, seed = 1), class = "scvae_warning_filtered")
-  expect_match(conditionMessage(warning), "2 of 300")
-  expect_identical(nrow(model$latent), 300L)
+  x[-(1:10), 3] <- 0
+  x[, 50] <- 0
+  Matrix::drop0(x)
+}
+
+test_that("filtered cells are embedded without being trained on, and a warning counts them", {
+  x <- with_poor_cells()
+  batch <- sim_small()$batch
+  warning <- expect_warning(
+    model <- quick_fit(x, batch = batch, seed = 1),
+    class = "scvae_warning_filtered"
+  )
+  expect_match(conditionMessage(warning), "2 of 300 cells have", fixed = TRUE)
+  expect_identical(which(!model$trained_cells), c(3L, 50L))
+  expect_true(all(is.finite(model$latent)))
+  expect_true(all(model$latent_sd > 0))
+  expect_match(format(model), "298 of 300 trained", all = FALSE, fixed = TRUE)
+  # The poor cells have none of the genes on which the others' filter could hang.
+  trained <- model$trained_cells
+  alone <- quick_fit(x[model$genes$kept, trained], batch = batch[trained], min_cells = 0, seed = 1)
+  expect_identical(model$latent[trained, ], alone$latent)
+  expect_identical(model$latent_sd[trained, ], alone$latent_sd)
+  expect_equal(
+    model$latent[!trained, ], predict(alone, x[, !trained], batch = batch[!trained]),
+    tolerance = 1e-5
+  )
+})
+
+test_that("the embedding of filtered cells is NA on request", {
+  x <- with_poor_cells()
+  embedded <- suppressWarnings(quick_fit(x, seed = 1))
+  warning <- expect_warning(
+    model <- quick_fit(x, seed = 1, filtered_cells = "NA"),
+    class = "scvae_warning_filtered"
+  )
+  expect_match(conditionMessage(warning), "is NA", fixed = TRUE)
   expect_identical(unname(which(is.na(model$latent[, 1]))), c(3L, 50L))
+  expect_identical(is.na(model$latent_sd), is.na(model$latent))
+  expect_identical(model$latent[-c(3, 50), ], embedded$latent[-c(3, 50), ])
+  expect_error(quick_fit(x, filtered_cells = "drop"), class = "scvae_error_argument")
+})
+
+test_that("one filtered cell is told of in the singular, and without any there is no warning", {
+  x <- sim_small()$counts
+  expect_silent(model <- quick_fit(x, seed = 1))
+  expect_identical(model$trained_cells, rep(TRUE, 300))
+  expect_no_match(format(model), "trained")
+  x[, 3] <- 0
+  warning <- expect_warning(quick_fit(x, seed = 1), class = "scvae_warning_filtered")
+  expect_match(conditionMessage(warning), "1 of 300 cells has", fixed = TRUE)
+  expect_match(conditionMessage(warning), "It is embedded", fixed = TRUE)
+})
+
+test_that("filtered cells neither vote on labels nor are scored", {
+  skip_if_not_installed("RANN")
+  x <- with_poor_cells()
+  model <- suppressWarnings(quick_fit(x, seed = 1))
+  labels <- check_reference_labels(rep("a", 300), model, rlang::current_env())
+  expect_identical(which(is.na(labels)), c(3L, 50L))
+  skip_if_not_installed("igraph")
+  skip_if_not_installed("uwot")
+  expect_message(
+    scores <- evaluateEmbedding(model, sim_small()$cell_type),
+    "2 of 300 cells are left out: 2 not trained on"
+  )
+  expect_identical(attr(scores, "n_cells"), 298L)
 })
 
 test_that("set.seed() makes a fit repeatable", {
@@ -65,12 +126,18 @@ test_that("the number of threads does not change the result", {
 })
 
 test_that("threads follow the option and the limits", {
-  withr::local_envvar(OMP_THREAD_LIMIT = "1", "_R_CHECK_LIMIT_CORES_" = NA)
+  withr::local_envvar(
+    OMP_THREAD_LIMIT = "1", SLURM_CPUS_PER_TASK = NA, "_R_CHECK_LIMIT_CORES_" = NA
+  )
   withr::local_options(scVAE.threads = NULL)
   expect_identical(check_threads(NULL), 1L)
   expect_identical(check_threads(3), 3L)
   withr::local_envvar(OMP_THREAD_LIMIT = NA, "_R_CHECK_LIMIT_CORES_" = "TRUE")
   expect_lte(check_threads(NULL), 2L)
+  withr::local_envvar(SLURM_CPUS_PER_TASK = "1", "_R_CHECK_LIMIT_CORES_" = NA)
+  expect_identical(check_threads(NULL), 1L)
+  withr::local_envvar(SLURM_CPUS_PER_TASK = "1000")
+  expect_identical(check_threads(NULL), rs_available_threads())
   withr::local_options(scVAE.threads = 5)
   expect_identical(check_threads(NULL), 5L)
   withr::local_options(scVAE.threads = "many")
@@ -106,6 +173,29 @@ test_that("early stopping stops and keeps the best epoch", {
   expect_lt(model$epochs, 60)
   expect_lte(model$best_epoch, model$epochs)
   expect_true(any(is.finite(model$history$elbo_validation)))
+})
+
+test_that("the default number of threads is that of the cores that may be used", {
+  skip_on_os(c("windows", "mac", "solaris"))
+  skip_if(Sys.which("taskset") == "")
+  skip_if_not_installed("callr")
+  script <- "cat(scVAE:::available_threads())"
+  of_one_core <- withr::with_envvar(
+    c(OMP_THREAD_LIMIT = NA, SLURM_CPUS_PER_TASK = NA, R_LIBS = paste(.libPaths(), collapse = ":")),
+    system2("taskset", c("-c", "0", file.path(R.home("bin"), "Rscript"), "-e", shQuote(script)),
+            stdout = TRUE)
+  )
+  expect_identical(of_one_core, "1")
+})
+
+test_that("a fit that goes astray is told", {
+  sim <- sim_small()
+  warning <- expect_warning(
+    quick_fit(sim$counts, batch = sim$batch, lr = 0.3, seed = 1),
+    class = "scvae_warning_latent"
+  )
+  expect_match(cli::ansi_strip(conditionMessage(warning)), "from 0.*Lower `lr`, which is 0.3")
+  expect_silent(quick_fit(sim$counts, batch = sim$batch, seed = 1))
 })
 
 test_that("an interrupted fit gives a model that can be used", {

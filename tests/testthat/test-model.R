@@ -28,8 +28,28 @@ test_that("genes are matched by name", {
   shuffled <- sim$counts[rev(rownames(sim$counts)), ]
   expect_equal(predict(model, shuffled), all, tolerance = 1e-6)
   few <- sim$counts[-(1:20), ]
-  expect_warning(predict(model, few), class = "scvae_warning_genes")
+  warning <- expect_warning(predict(model, few), class = "scvae_warning_genes")
+  expect_match(conditionMessage(warning), "genes are not in the data and are taken")
+  one <- sim$counts[rownames(sim$counts) != model$genes$gene[model$genes$kept][1], ]
+  warning <- expect_warning(predict(model, one), class = "scvae_warning_genes")
+  expect_match(conditionMessage(warning), "^1 of .* genes is not in the data and is taken")
   expect_error(predict(model, sim$counts[1:100, ]), class = "scvae_error_model")
+})
+
+test_that("what the model knows of genes and batches is in its bytes", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  edited <- model
+  edited$genes <- edited$genes[rev(seq_len(nrow(edited$genes))), ]
+  edited$genes$gene <- toupper(edited$genes$gene)
+  edited$batch_names <- rev(edited$batch_names)
+  expect_identical(
+    predict(edited, sim$counts, batch = sim$batch), predict(model, sim$counts, batch = sim$batch)
+  )
+  expect_identical(
+    denoiseCounts(edited, sim$counts, batch = sim$batch, genes = "gene001"),
+    denoiseCounts(model, sim$counts, batch = sim$batch, genes = "gene001")
+  )
 })
 
 test_that("reconstruction has its shape, names and relations", {
@@ -54,12 +74,31 @@ test_that("reconstruction has its shape, names and relations", {
   expect_equal(whole[genes, cells], scale, tolerance = 1e-6)
 })
 
+test_that("only a likelihood with extra zeros has px_dropout, and Poisson's has no px_r", {
+  sim <- sim_small()
+  for (likelihood in c("nb", "poisson")) {
+    model <- quick_fit(sim$counts, likelihood = likelihood, seed = 1)
+    expect_match(format(model), paste0("Likelihood: *", likelihood), all = FALSE)
+    expect_true(all(predict(model, sim$counts, "px_rate", genes = 1:5) > 0))
+    error <- expect_error(
+      predict(model, sim$counts, "px_dropout"),
+      class = "scvae_error_argument"
+    )
+    expect_match(
+      cli::ansi_strip(conditionMessage(error)),
+      sprintf("needs a model with likelihood = \"zinb\".*\"%s\"", likelihood)
+    )
+    n_dispersions <- if (likelihood == "nb") sum(model$genes$kept) else 0
+    expect_length(rs_model_info(model$model)$px_r, n_dispersions)
+  }
+})
+
 test_that("computing in pieces changes nothing but the last digits", {
   sim <- sim_small()
   model <- quick_fit(sim$counts, seed = 1)
   get <- function(cells, chunk) {
     reconstruct_cells(
-      model, as_counts(sim$counts), NULL, NULL, cells, "observed", "px_scale",
+      open_model(model, NULL), as_counts(sim$counts), NULL, NULL, cells, "observed", "px_scale",
       style = NULL, threads = 1, call = rlang::current_env(), chunk = chunk
     )
   }
@@ -70,6 +109,37 @@ test_that("computing in pieces changes nothing but the last digits", {
   cells <- c(250:300, 1:20)
   expect_equal(get(cells, 5000), whole[, cells], tolerance = 1e-5)
   expect_identical(dim(get(integer(), 5000)), c(nrow(whole), 0L))
+})
+
+# How often the package calls a function of its own while `expr` runs.
+calls_of <- function(name, expr) {
+  n <- 0
+  namespace <- asNamespace("scVAE")
+  suppressMessages(trace(
+    name, bquote(assign("n", get("n", .(environment())) + 1, .(environment()))),
+    print = FALSE, where = namespace
+  ))
+  on.exit(suppressMessages(untrace(name, where = namespace)))
+  force(expr)
+  n
+}
+
+test_that("a model and a file are read once for all pieces of a result", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  expect_identical(calls_of("rs_load_model", {
+    open <- open_model(model, NULL)
+    reconstruct_cells(
+      open, as_counts(sim$counts), sim$batch, NULL, NULL, "observed", "px_scale",
+      style = NULL, threads = 1, call = NULL, chunk = 5000
+    )
+  }), 1)
+  both <- function() transferBatchStyle(model, sim$counts, to = "all", batch = sim$batch)
+  expect_identical(calls_of("rs_load_model", both()), 1)
+  expect_identical(calls_of("as_counts", both()), 1)
+  expect_identical(calls_of("rs_reconstruct", both()), 2)
+  # A handle that is read by no model's bytes is refused as such.
+  expect_error(rust_call(rs_model_names(1)), class = "scvae_error_model")
 })
 
 test_that("mistakes in predict() are named", {

@@ -32,7 +32,10 @@ test_that("RunSCVAE() on a Seurat object stores all its results", {
 })
 
 test_that("the genes' scores are in the assay", {
-  object <- run_quick(seurat_small(), batch = "donor")
+  object <- seurat_small()
+  chosen <- rownames(object)[c(7, 2, 30)]
+  SeuratObject::VariableFeatures(object) <- chosen
+  object <- run_quick(object, batch = "donor")
   model <- scvaeModel(object)
   table <- object[["RNA"]][[]]
   prefix <- if (inherits(object[["RNA"]], "StdAssay")) "vf_scscore_counts_" else "scscore."
@@ -40,7 +43,8 @@ test_that("the genes' scores are in the assay", {
   expect_equal(score, model$genes$scscore)
   variable <- table[[paste0(prefix, "variable")]]
   expect_identical(as.logical(variable), !is.na(score) & score >= 0.6)
-  expect_length(SeuratObject::VariableFeatures(seurat_small()), 0)
+  # What was chosen before stays chosen.
+  expect_identical(SeuratObject::VariableFeatures(object), chosen)
   if (has_assay5()) {
     found <- SeuratObject::VariableFeatures(object, method = "scscore")
     expect_setequal(found, informativeGenes(model))
@@ -124,13 +128,142 @@ test_that("features limit the genes, all others have no score", {
   expect_error(run_quick(seurat_small(), features = "nope"), class = "scvae_error_argument")
 })
 
-test_that("filtered cells are NA in the reduction", {
-  sim <- sim_small()
-  sim$counts[, 3] <- 0
-  object <- suppressWarnings(SeuratObject::CreateSeuratObject(sim$counts))
-  expect_warning(object <- run_quick(object), class = "scvae_warning_filtered")
+poor_object <- function() {
+  object <- seurat_small()
+  counts <- sim_small()$counts
+  counts[-(1:5), 3] <- 0
+  object <- suppressWarnings(SeuratObject::CreateSeuratObject(counts))
+  object$donor <- as.character(sim_small()$batch)
+  object
+}
+
+test_that("filtered cells have a place and a mark", {
+  expect_warning(object <- run_quick(poor_object()), class = "scvae_warning_filtered")
+  expect_true(all(is.finite(SeuratObject::Embeddings(object[["scvae"]]))))
+  expect_identical(unname(which(!object$scvae_trained)), 3L)
+  skip_if_not_installed("Seurat")
+  trained <- which(object$scvae_trained)
+  nearest <- function(cells) {
+    embedding <- SeuratObject::Embeddings(object[["scvae"]])[cells, ]
+    found <- Seurat::FindNeighbors(embedding, k.param = 10, nn.method = "rann", verbose = FALSE)
+    as.matrix(found$nn)
+  }
+  # A neighbour may give way to the cell that was filtered, but to no other.
+  all_cells <- nearest(seq_len(300))
+  lost <- rowSums(nearest(trained) > all_cells[trained, trained])
+  expect_true(all(lost <= all_cells[trained, 3]))
+})
+
+test_that("filtered cells are NA in the reduction on request, and subset() leaves them out", {
+  object <- suppressWarnings(run_quick(poor_object(), filtered_cells = "NA"))
   embedding <- SeuratObject::Embeddings(object[["scvae"]])
   expect_identical(unname(which(is.na(embedding[, 1]))), 3L)
+  kept <- subset(object, scvae_trained)
+  expect_identical(colnames(kept), colnames(object)[-3])
+  expect_false(anyNA(SeuratObject::Embeddings(kept[["scvae"]])))
+  expect_error(run_quick(object, filtered_cells = "drop"), class = "scvae_error_argument")
+  error <- expect_error(run_quick(object, filtered_cell = "NA"), class = "scvae_error_argument")
+  expect_match(conditionMessage(error), "filtered_cells", fixed = TRUE)
+})
+
+# An assay as SCTransform() leaves it: corrected counts, whole numbers, and the default.
+with_sct <- function(object) {
+  counts <- as_counts(object)$data
+  object[["SCT"]] <- Seurat::CreateSCTAssayObject(counts = counts, umi.assay = "RNA")
+  SeuratObject::DefaultAssay(object) <- "SCT"
+  object
+}
+
+test_that("assays that were made from raw counts are refused", {
+  skip_if_not_installed("Seurat")
+  object <- suppressWarnings(with_sct(seurat_small()))
+  expect_s4_class(object[["SCT"]], "SCTAssay")
+  refused <- function(expr) {
+    error <- expect_error(expr, class = "scvae_error_argument")
+    expect_match(conditionMessage(error), "SCTransform", fixed = TRUE)
+    conditionMessage(error)
+  }
+  for (message in c(
+    refused(run_quick(object)), refused(run_quick(object, assay = "SCT")),
+    refused(quick_fit(object)), refused(quick_fit(object, assay = "SCT"))
+  )) {
+    expect_match(message, 'assay = "RNA"', fixed = TRUE)
+  }
+  refused(run_quick(object[["SCT"]]))
+  fitted <- run_quick(object, assay = "RNA")
+  expect_identical(SeuratObject::DefaultAssay(fitted[["scvae"]]), "RNA")
+  model <- scvaeModel(fitted)
+  refused(predict(model, fitted))
+  expect_identical(dim(predict(model, fitted, assay = "RNA")), c(300L, 4L))
+})
+
+test_that("so are those of an older SCTransform() and those without counts", {
+  object <- seurat_small()
+  counts <- as_counts(object)$data
+  old <- SeuratObject::CreateAssayObject(counts = counts)
+  SeuratObject::Misc(old, "vst.out") <- list(model_str = "y ~ log_umi")
+  object[["old"]] <- old
+  object[["integrated"]] <- SeuratObject::CreateAssayObject(data = log1p(counts))
+  for (assay in c("old", "integrated")) {
+    error <- expect_error(run_quick(object, assay = assay), class = "scvae_error_argument")
+    expect_match(conditionMessage(error), 'assay = "RNA"', fixed = TRUE)
+  }
+})
+
+test_that("a SingleCellExperiment is sent on", {
+  skip_if_not_installed("SingleCellExperiment")
+  x <- SingleCellExperiment::SingleCellExperiment(list(counts = sim_small()$counts))
+  error <- expect_error(run_quick(x), class = "scvae_error_argument")
+  expect_match(conditionMessage(error), "runSCVAE()", fixed = TRUE)
+})
+
+test_that("after subset() the model is that of the cells that are left", {
+  object <- suppressWarnings(run_quick(poor_object(), batch = "donor"))
+  whole <- scvaeModel(object)
+  cells <- colnames(object)[c(3, 10, 200, 250)]
+  part <- subset(object, cells = cells)
+  for (model in list(scvaeModel(part), scvaeModel(part[["scvae"]]))) {
+    expect_identical(model$cell_names, cells)
+    expect_identical(model$latent, whole$latent[cells, ])
+    expect_identical(model$latent_sd, whole$latent_sd[cells, ])
+    expect_identical(model$batch, whole$batch[c(3, 10, 200, 250)])
+    expect_identical(model$trained_cells, c(FALSE, TRUE, TRUE, TRUE))
+    expect_identical(model$model, whole$model)
+  }
+  expect_match(format(scvaeModel(part)), "3 of 4 trained", all = FALSE, fixed = TRUE)
+  expect_identical(scvaeModel(object), whole)
+})
+
+test_that("cells that were renamed are found, also after subset()", {
+  object <- run_quick(seurat_small(), batch = "donor")
+  whole <- scvaeModel(object)
+  renamed <- SeuratObject::RenameCells(object, add.cell.id = "new")
+  model <- scvaeModel(renamed)
+  expect_identical(model$cell_names, paste0("new_", colnames(object)))
+  expect_identical(unname(model$latent), unname(whole$latent))
+  part <- scvaeModel(subset(renamed, cells = colnames(renamed)[c(4, 90)]))
+  expect_identical(unname(part$latent), unname(whole$latent[c(4, 90), ]))
+  expect_identical(part$batch, whole$batch[c(4, 90)])
+})
+
+test_that("after merge() it is said that the model is gone", {
+  first <- run_quick(seurat_small(), batch = "donor")
+  second <- run_quick(seurat_small(), seed.use = 1)
+  ids <- c("a", "b")
+  for (how in list(list(), list(merge.dr = "scvae"))) {
+    merged <- do.call(merge, c(list(first, second, add.cell.ids = ids), how))
+    expect_identical("scvae" %in% SeuratObject::Reductions(merged), length(how) > 0)
+    error <- expect_error(scvaeModel(merged), class = "scvae_error_argument")
+    expect_match(conditionMessage(error), "merge()", fixed = TRUE)
+  }
+  expect_error(scvaeModel(merged[["scvae"]]), "merge\\(\\)", class = "scvae_error_argument")
+  # A reduction that kept the model of one part does not pass for one of all.
+  reduction <- merged[["scvae"]]
+  methods::slot(reduction, "misc") <- list(model = scvaeModel(first))
+  expect_error(scvaeModel(reduction), class = "scvae_error_model")
+  # An object that never had one is not told of merges.
+  error <- expect_error(scvaeModel(seurat_small()), class = "scvae_error_argument")
+  expect_no_match(conditionMessage(error), "merge")
 })
 
 test_that("a stored model survives saveRDS()", {

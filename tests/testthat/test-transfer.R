@@ -1,19 +1,24 @@
 test_that("denoised counts are px_rate", {
   sim <- sim_small()
   model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
-  genes <- informativeGenes(model, n = 5)
+  genes <- model$genes$gene[model$genes$kept][c(3, 1, 40, 7, 9)]
   denoised <- denoiseCounts(model, sim$counts, batch = sim$batch, genes = genes, cells = 1:6)
   expect_identical(
     denoised,
     predict(model, sim$counts, "px_rate", batch = sim$batch, genes = genes, cells = 1:6)
   )
-  expect_true(all(denoised >= 0))
+  # By the definition, from what the counts say of the library.
+  whole <- denoiseCounts(model, sim$counts, batch = sim$batch)
+  library <- Matrix::colSums(sim$counts[model$genes$kept, ])
+  expect_equal(colSums(whole), library, tolerance = 1e-4)
+  expect_equal(denoised, whole[genes, 1:6], tolerance = 1e-6)
   logs <- denoiseCounts(
     model, sim$counts,
     batch = sim$batch, genes = genes, cells = 1:6, output = "lognormalised"
   )
   scale <- predict(model, sim$counts, "px_scale", batch = sim$batch, genes = genes, cells = 1:6)
   expect_equal(logs, log1p(1e4 * scale))
+  expect_equal(logs, log1p(1e4 * sweep(denoised, 2, library[1:6], "/")), tolerance = 1e-4)
 })
 
 test_that("style transfer leaves the batch's own cells and changes the others", {
@@ -49,8 +54,15 @@ test_that("several batches give a result each, and the library can be the target
   }
   all <- transfer("all")
   expect_identical(names(all), c("batch_1", "batch_2"))
-  expect_identical(all$batch_2, transfer("batch_2"))
   second <- sim$batch == "batch_2"
+  # Each is in the style that its name says: a batch's own cells stay as they are, others do not.
+  own <- denoiseCounts(model, sim$counts, batch = sim$batch, cells = 1:5)
+  expect_identical(sort(unique(second[1:5])), c(FALSE, TRUE))
+  for (batch in names(all)) {
+    is_own <- sim$batch[1:5] == batch
+    expect_equal(all[[batch]][, is_own], own[, is_own], tolerance = 1e-6)
+    expect_gt(min(apply(abs(all[[batch]] - own)[, !is_own, drop = FALSE], 2, max)), 1e-4)
+  }
   target <- colSums(transfer("batch_2", library = "target"))
   kept <- rownames(model$connections)
   median <- stats::median(Matrix::colSums(sim$counts[kept, second]))

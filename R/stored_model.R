@@ -1,0 +1,170 @@
+# The model that a Seurat or SingleCellExperiment object holds, and the cells it tells of: objects
+# are cut, put together and renamed by functions that know nothing of it.
+
+#' The model in a Seurat or SingleCellExperiment object
+#'
+#' The model tells of the object's cells as they are now: after `subset()` or `[` its embedding,
+#' batches and names are those of the cells that were kept, in their order. The weights are always
+#' those of the whole fit.
+#'
+#' Objects that were put together from several ones have no model of all their cells, and embeddings
+#' of different models must not be compared with each other: it is an error to ask for the model
+#' then. `merge()` of Seurat objects drops the models, also with `merge.dr`; `cbind()` of
+#' SingleCellExperiment objects keeps all of them in `metadata(x)`.
+#'
+#' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
+#'   [runSCVAE()].
+#' @param name Name of the reduction, `"scvae"` or `"SCVAE"` unless it was chosen otherwise.
+#' @return The model, as from [fitSCVAE()].
+#' @inherit RunSCVAE examples
+#' @export
+scvaeModel <- function(object, name = NULL) {
+  call <- rlang::current_env()
+  check_string(name, "name", null_ok = TRUE, call = call)
+  if (inherits(object, "SCVAE")) {
+    return(object)
+  }
+  stored <- stored_models(object, name)
+  # Objects that were cut apart and put together again hold the same model several times.
+  models <- stored$models[!duplicated(lapply(stored$models, `[[`, "model"))]
+  if (length(models) == 0) {
+    refuse_without_model(object, stored, call)
+  }
+  aligned <- lapply(models, model_of_cells, stored$cells, stored$coordinates)
+  aligned <- Filter(Negate(is.null), aligned)
+  if (length(aligned) != 1) {
+    refuse_unclear_model(length(models), stored$name, call)
+  }
+  aligned[[1]]
+}
+
+# Where a result is kept, what is there, and the cells of today: their names (NULL if they have
+# none) and their coordinates in the embedding.
+stored_models <- function(object, name) {
+  if (inherits(object, "Seurat")) {
+    name <- name %||% "scvae"
+    if (!name %in% names(slot(object, "reductions"))) {
+      return(list(name = name))
+    }
+    object <- object[[name]]
+  }
+  if (inherits(object, "DimReduc")) {
+    coordinates <- slot(object, "cell.embeddings")
+    return(list(
+      name = name, models = only_models(list(slot(object, "misc")$model)),
+      cells = rownames(coordinates), coordinates = coordinates
+    ))
+  }
+  if (!is(object, "SummarizedExperiment")) {
+    return(list(name = name))
+  }
+  name <- name %||% "SCVAE"
+  kept <- all_results(S4Vectors::metadata(object))
+  has_place <- is(object, "SingleCellExperiment") &&
+    name %in% SingleCellExperiment::reducedDimNames(object)
+  list(
+    name = name,
+    models = only_models(kept[names(kept) == name]),
+    cells = colnames(object),
+    coordinates = if (has_place) as.matrix(SingleCellExperiment::reducedDim(object, name))
+  )
+}
+
+only_models <- function(x) Filter(function(model) inherits(model, "SCVAE"), unname(x))
+
+# cbind() strings the metadata of its objects together, so there may be several of one name.
+all_results <- function(metadata) {
+  do.call(c, unname(metadata[names(metadata) == "scVAE"]))
+}
+
+# Metadata in which the model has taken the place of all others of its name.
+with_model <- function(metadata, name, model) {
+  kept <- all_results(metadata)
+  metadata <- metadata[names(metadata) != "scVAE"]
+  metadata$scVAE <- c(kept[names(kept) != name], stats::setNames(list(model), name))
+  metadata
+}
+
+# The column that says which cells a result's model was trained on.
+trained_column <- function(name) paste0(name, "_trained")
+
+# The model as that of some of its cells, or NULL if they are not its own.
+model_of_cells <- function(model, cells, coordinates) {
+  rows <- rows_of_model(model, cells, coordinates)
+  if (is.null(rows)) {
+    return(NULL)
+  }
+  cells <- cells %||% model$cell_names[rows]
+  if (identical(cells, model$cell_names)) {
+    return(model)
+  }
+  for (part in c("latent", "latent_sd")) {
+    model[[part]] <- model[[part]][rows, , drop = FALSE]
+    rownames(model[[part]]) <- cells
+  }
+  model$trained_cells <- trained_cells(model)[rows]
+  model$batch <- model$batch[rows]
+  model$cell_names <- cells
+  model
+}
+
+# Cells are known by their names; those that were renamed, or have none, by their place.
+rows_of_model <- function(model, cells, coordinates) {
+  rows <- match(cells, model$cell_names)
+  if (length(rows) > 0 && !anyNA(rows) && !anyDuplicated(rows)) {
+    return(rows)
+  }
+  if (is.null(coordinates) || ncol(coordinates) != ncol(model$latent)) {
+    return(NULL)
+  }
+  if (identical(unname(coordinates), unname(model$latent))) {
+    return(seq_len(nrow(model$latent)))
+  }
+  # All digits, as text.
+  place <- function(x) do.call(paste, lapply(seq_len(ncol(x)), function(k) sprintf("%a", x[, k])))
+  rows <- match(place(coordinates), place(model$latent))
+  if (!anyNA(rows) && !anyDuplicated(rows)) rows
+}
+
+refuse_without_model <- function(object, stored, call) {
+  name <- stored$name
+  kind <- class(object)[1]
+  where <- if (is.null(name)) "" else sprintf(" under the name \"%s\"", name)
+  merged <- if (inherits(object, "Seurat")) {
+    # A reduction without its model, or the mark of one that is gone.
+    !is.null(stored$cells) || trained_column(name) %in% colnames(object[[]])
+  } else {
+    inherits(object, "DimReduc")
+  }
+  abort_scvae(
+    c(
+      "There is no scVAE model in this object of class {.cls {kind}}{where}.",
+      i = if (merged) {
+        "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it puts \\
+         embeddings together that cannot be compared. Take the models out with {.fn scvaeModel} \\
+         before, and fit one to all cells after."
+      },
+      i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
+    ),
+    "argument",
+    call
+  )
+}
+
+refuse_unclear_model <- function(n_models, name, call) {
+  abort_scvae(
+    c(
+      if (n_models > 1) {
+        "The object holds {n_models} models under the name {.val {name}}, and its cells are not \\
+         those of one of them."
+      } else {
+        "The object's cells are not those of its model."
+      },
+      i = "It was put together from objects with models, or its cells were renamed. Take the \\
+           models out with {.fn scvaeModel} before, and fit one to all cells after, with \\
+           {.fn RunSCVAE} or {.fn runSCVAE}."
+    ),
+    "model",
+    call
+  )
+}

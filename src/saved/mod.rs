@@ -1,0 +1,14 @@
+//! What goes to files: trained models, and trainings that are not finished. One safetensors container whose header
+//! carries everything else as JSON; loading runs no code.
+
+mod checkpoint;
+mod container;
+mod files;
+mod model_file;
+mod parts;
+mod score_checkpoint;
+mod upgrade;
+
+pub use checkpoint::{Checkpoint, Fingerprint, Resume};
+pub use model_file::{Covariate, SavedModel};
+pub use score_checkpoint::ScoreCheckpoint;

@@ -1,0 +1,260 @@
+//! Trainings that were cut off go on to the same bits.
+
+use std::cell::RefCell;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::Poisson;
+use scvae::backend::Cpu;
+use scvae::batches::Design;
+use scvae::counts::{filter, CountMatrix, CountsView};
+use scvae::kernels::Likelihood;
+use scvae::model::{BatchMasks, Settings};
+use scvae::results::repeat_fits;
+use scvae::sampling::Sampling;
+use scvae::saved::{Checkpoint, Fingerprint, SavedModel, ScoreCheckpoint};
+use scvae::training::{with_threads, Silent, TrainState, Trained, Training, TrainingCells};
+use scvae::{Error, Result};
+
+const N_GENES: usize = 50;
+
+fn simulated(seed: u64) -> (CountMatrix<'static>, Vec<usize>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut offsets, mut genes, mut values) = (vec![0], vec![], vec![]);
+    for cell in 0..90 {
+        for gene in 0..N_GENES {
+            let mean = if gene % 3 == cell % 3 { 2.0 } else { 0.4 };
+            let count: f64 = rng.sample(Poisson::new(mean).unwrap());
+            if count > 0.0 {
+                genes.push(gene as u32);
+                values.push(count as f32);
+            }
+        }
+        offsets.push(genes.len());
+    }
+    let batch = (0..90).map(|cell| cell / 3 % 3).collect();
+    let matrix = CountMatrix::from_csr(offsets, genes, values, N_GENES).unwrap();
+    (matrix, batch)
+}
+
+fn names() -> Vec<String> {
+    (0..N_GENES).map(|gene| format!("gene{gene}")).collect()
+}
+
+fn checkpoint(cells: TrainingCells, settings: &Settings) -> Checkpoint {
+    Checkpoint {
+        settings: settings.clone(),
+        design: cells.design.clone(),
+        batch_names: Vec::new(),
+        batch_columns: Vec::new(),
+        covariates: Vec::new(),
+        fingerprint: Fingerprint::of(cells.view, cells.batch, &names()),
+    }
+}
+
+/// The model's file: the same bytes mean the same training, its record included.
+fn file(trained: Trained<Cpu>) -> Vec<u8> {
+    let saved = SavedModel {
+        library: vec![1.0; trained.model.n_batches()],
+        gene_names: names(),
+        batch_names: Vec::new(),
+        batch_columns: Vec::new(),
+        covariates: Vec::new(),
+        cell_groups: None,
+        model: trained.model,
+        history: trained.history,
+    };
+    saved.to_bytes().unwrap()
+}
+
+/// Trains to the end; the checkpoint's bytes are kept from before the first epoch and after every one.
+fn whole(cells: TrainingCells, settings: &Settings) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let kept = RefCell::new(Vec::new());
+    let checkpoint = checkpoint(cells, settings);
+    let save = |state: &TrainState| {
+        kept.borrow_mut().push(checkpoint.to_bytes(state)?);
+        Ok(())
+    };
+    let mut training = Training::new(cells, settings, &Cpu, &Silent).unwrap();
+    save(&training.state).unwrap();
+    training.save_with(1, &save);
+    let bytes = file(training.run().unwrap());
+    (bytes, kept.into_inner())
+}
+
+fn resumed(cells: TrainingCells, bytes: &[u8], threads: usize) -> Result<Vec<u8>> {
+    let (known, resume) = Checkpoint::from_bytes(bytes)?;
+    let fingerprint = Fingerprint::of(cells.view, cells.batch, &names());
+    known.fingerprint.check(&fingerprint)?;
+    let settings = Settings {
+        threads,
+        ..known.settings
+    };
+    with_threads(threads, || {
+        let mut training = Training::to_resume(cells, &settings, &Cpu, &Silent)?;
+        resume.put(&mut training.state)?;
+        Ok(file(training.run()?))
+    })
+}
+
+#[test]
+fn a_training_goes_on_from_every_epoch_to_the_same_bits() {
+    let (matrix, batch) = simulated(1);
+    let view = filter(&matrix, 0, 0).unwrap();
+    let base = Settings {
+        n_hidden: 24,
+        n_latent: 3,
+        batch_size: 20,
+        max_epochs: Some(6),
+        seed: 5,
+        ..Settings::default()
+    };
+    let cases = [
+        base.clone(),
+        Settings {
+            batch_masks: BatchMasks::Separate,
+            likelihood: Likelihood::Nb,
+            dropout_rate: 0.2,
+            adjust_every: 4,
+            ..base.clone()
+        },
+        Settings {
+            early_stopping: true,
+            early_stopping_patience: 2,
+            check_val_every_n_epoch: 2,
+            max_epochs: Some(40),
+            lr: 0.05,
+            train_size: 0.6,
+            sampling: Sampling::Shuffle,
+            likelihood: Likelihood::Poisson,
+            fc_layer: false,
+            ..base
+        },
+    ];
+    for settings in cases {
+        let design = Design::single(3);
+        let cells = TrainingCells {
+            view: &view,
+            batch: &batch,
+            design: &design,
+        };
+        let (expected, kept) = whole(cells, &settings);
+        assert!(kept.len() > 4, "{} epochs", kept.len());
+        for (epoch, bytes) in kept.iter().enumerate() {
+            let threads = 1 + epoch % 2;
+            let found = resumed(cells, bytes, threads).unwrap();
+            assert!(found == expected, "resumed after epoch {epoch}");
+        }
+    }
+}
+
+#[test]
+fn other_counts_and_damaged_checkpoints_are_refused() {
+    let (matrix, batch) = simulated(2);
+    let view = filter(&matrix, 0, 0).unwrap();
+    let design = Design::single(3);
+    let settings = Settings {
+        n_hidden: 16,
+        n_latent: 2,
+        max_epochs: Some(1),
+        ..Settings::default()
+    };
+    let cells = TrainingCells {
+        view: &view,
+        batch: &batch,
+        design: &design,
+    };
+    let (_, kept) = whole(cells, &settings);
+    let refused = |cells: TrainingCells, what: &str| match resumed(cells, &kept[0], 1) {
+        Err(Error::Argument(message)) => assert!(message.contains(what), "{message}"),
+        other => panic!("{what}: {:?}", other.map(|bytes| bytes.len())),
+    };
+    let (other, _) = simulated(3);
+    let other = filter(&other, 0, 0).unwrap();
+    refused(
+        TrainingCells {
+            view: &other,
+            ..cells
+        },
+        "counts are others",
+    );
+    let fewer: Vec<usize> = (0..60).collect();
+    let positions: Vec<Option<u32>> = (0..N_GENES as u32).map(Some).collect();
+    let fewer = CountsView::new(&matrix, fewer, &positions, N_GENES).unwrap();
+    refused(
+        TrainingCells {
+            view: &fewer,
+            batch: &batch[..60],
+            ..cells
+        },
+        "60",
+    );
+    let turned: Vec<usize> = batch.iter().map(|b| 2 - b).collect();
+    refused(
+        TrainingCells {
+            batch: &turned,
+            ..cells
+        },
+        "batches",
+    );
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..100 {
+        let mut flipped = kept[0].clone();
+        let at = rng.random_range(0..flipped.len());
+        flipped[at] ^= 1 << rng.random_range(0..8);
+        assert!(Checkpoint::from_bytes(&flipped).is_err(), "byte {at}");
+    }
+    for cut in [0, 8, 100, kept[0].len() - 1] {
+        assert!(Checkpoint::from_bytes(&kept[0][..cut]).is_err());
+    }
+}
+
+#[test]
+fn repeated_fits_go_on_after_the_last_that_was_done() {
+    let (matrix, batch) = simulated(4);
+    let view = filter(&matrix, 0, 0).unwrap();
+    let design = Design::single(3);
+    let cells = TrainingCells {
+        view: &view,
+        batch: &batch,
+        design: &design,
+    };
+    let settings = Settings {
+        n_hidden: 16,
+        n_latent: 2,
+        max_epochs: Some(2),
+        ..Settings::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let fingerprint = Fingerprint::of(&view, &batch, &names());
+    let fits = |n: usize| {
+        let known = ScoreCheckpoint::read(folder.path()).unwrap();
+        if let Some(known) = &known {
+            known.check(&settings, &fingerprint).unwrap();
+        }
+        let done = known.map_or(Vec::new(), |known| known.connections);
+        let write = |connections: &[Vec<f64>]| {
+            let checkpoint = ScoreCheckpoint {
+                settings: settings.clone(),
+                fingerprint: fingerprint.clone(),
+                connections: connections.to_vec(),
+            };
+            checkpoint.write(folder.path())
+        };
+        repeat_fits(cells, &settings, &Cpu, n, done, |_| Silent, &write).unwrap()
+    };
+    let some = fits(2).connections;
+    let all = fits(4).connections;
+    assert_eq!(all.ncols(), 4);
+    assert_eq!(all.slice(ndarray::s![.., ..2]), some);
+    let never = |_: &[Vec<f64>]| Ok(());
+    let at_once = repeat_fits(cells, &settings, &Cpu, 4, Vec::new(), |_| Silent, &never);
+    assert_eq!(at_once.unwrap().connections, all);
+    let other = Settings {
+        lr: 0.1,
+        ..settings
+    };
+    let known = ScoreCheckpoint::read(folder.path()).unwrap().unwrap();
+    let message = known.check(&other, &fingerprint).unwrap_err().to_string();
+    assert!(message.contains("lr"), "{message}");
+}

@@ -1,0 +1,73 @@
+//! Trainings that are stopped by whoever watches them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use scvae::counts::filter;
+use scvae::model::{EpochRecord, Settings, Stopped};
+use scvae::results::embed;
+use scvae::saved::SavedModel;
+use scvae::training::Monitor;
+use scvae::Error;
+
+use crate::simulated::{save, settings, simulated, watched_fit};
+
+/// Stops some mini-batches after an epoch is finished.
+struct StopAfter {
+    epochs: AtomicUsize,
+    steps: AtomicUsize,
+}
+
+impl Monitor for StopAfter {
+    fn should_stop(&self) -> bool {
+        let one_less = |n: usize| n.checked_sub(1);
+        self.epochs.load(Ordering::Relaxed) == 0
+            && self
+                .steps
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                .is_err()
+    }
+
+    fn epoch_done(&self, _: &EpochRecord, _: usize) {
+        self.epochs.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_interrupted_training_leaves_a_usable_model_or_none() {
+    let (matrix, batch) = simulated(100, 100, 7);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let stopped_after = |epochs: usize, steps: usize| {
+        let monitor = StopAfter {
+            epochs: AtomicUsize::new(epochs),
+            steps: AtomicUsize::new(steps),
+        };
+        watched_fit(&view, &batch, &settings(), &monitor)
+    };
+    // Before the first epoch is over nothing was learned that could be returned.
+    assert!(matches!(stopped_after(0, 0), Err(Error::Interrupted)));
+    for (epochs, steps) in [(1, 0), (1, 2), (3, 1)] {
+        let trained = stopped_after(epochs, steps).unwrap();
+        assert_eq!(trained.history.stopped, Stopped::Interrupted);
+        assert_eq!(trained.history.epochs.len(), epochs);
+        let embedding = embed(&trained.model, &view, &batch, &|| false).unwrap();
+        assert!(embedding.mean.iter().all(|z| z.is_finite()));
+        let bytes = save(trained, view.n_genes()).to_bytes().unwrap();
+        assert!(SavedModel::from_bytes(&bytes).is_ok());
+    }
+}
+
+#[test]
+fn any_number_of_epochs_can_be_asked_for() {
+    let (matrix, batch) = simulated(60, 60, 14);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let s = Settings {
+        max_epochs: Some(usize::MAX),
+        ..settings()
+    };
+    let monitor = StopAfter {
+        epochs: AtomicUsize::new(2),
+        steps: AtomicUsize::new(0),
+    };
+    let trained = watched_fit(&view, &batch, &s, &monitor).unwrap();
+    assert_eq!(trained.history.epochs.len(), 2);
+}

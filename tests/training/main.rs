@@ -1,0 +1,17 @@
+//! The whole model: how its cells are drawn, its gradient, its training, its saved form and what comes out of it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod dropout;
+mod gradient;
+mod interrupts;
+mod masks;
+mod results;
+mod sampling;
+mod saved;
+mod settings;
+mod simulated;
+mod steps;
+mod stopping;
+mod trainer;
