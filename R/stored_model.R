@@ -52,7 +52,8 @@ stored_models <- function(object, name) {
     coordinates <- slot(object, "cell.embeddings")
     return(list(
       name = name, models = only_models(list(slot(object, "misc")$model)),
-      cells = rownames(coordinates), coordinates = coordinates
+      # Seurat 5 names the new names by the old ones when cells are renamed.
+      cells = unname(rownames(coordinates)), coordinates = coordinates
     ))
   }
   if (!is(object, "SummarizedExperiment")) {
@@ -65,7 +66,7 @@ stored_models <- function(object, name) {
   list(
     name = name,
     models = only_models(kept[names(kept) == name]),
-    cells = colnames(object),
+    cells = unname(colnames(object)),
     coordinates = if (has_place) as.matrix(SingleCellExperiment::reducedDim(object, name))
   )
 }
