@@ -3,7 +3,8 @@
 #
 #   Rscript bench/steps.R LIBRARY_BEFORE LIBRARY_AFTER DATA_DIR [ROUNDS]
 #
-# The libraries hold the package as R CMD INSTALL --library= leaves it. The machine must be idle.
+# The libraries hold the package as R CMD INSTALL --library= leaves it. The machine should be idle; its
+# load goes into the page.
 # A run is a process of its own; its epochs' times come from the history, the first left out.
 
 arguments <- commandArgs(TRUE)
@@ -69,11 +70,11 @@ table <- function(rows) {
   )
 }
 
+load_now <- function() strsplit(readLines("/proc/loadavg"), " ")[[1]][1]
+begun <- load_now()
 sets <- c("pbmc_facs_zheng", "pbmc_kang_ctrl")
 of_sets <- unlist(lapply(sets, function(set) {
-  lapply(1:2, function(threads) {
-    row(set, threads, pairs(file.path(data, paste0(set, ".h5ad")), threads))
-  })
+  row(set, 1, pairs(file.path(data, paste0(set, ".h5ad")), 1))
 }))
 of_batches <- vapply(c(2, 20, 200), function(n) {
   row(sprintf("%d batches", n), 1, pairs(n, 1))
@@ -83,7 +84,8 @@ writeLines(
     "# A training epoch before and after the seam for devices",
     "",
     "Written by `bench/steps.R`; do not edit by hand. Two builds of the package in turn on the same",
-    sprintf("cores, nothing else running; medians of %d rounds (smallest and largest ratio).", rounds),
+    sprintf("cores, one thread; medians of %d rounds (smallest and largest ratio).", rounds),
+    sprintf("Load of the machine (two cores) at the begin %s, at the end %s.", begun, load_now()),
     "",
     "## Real counts, all genes, without batches",
     "",
