@@ -114,7 +114,8 @@ test_in_chroot() {
   # Always the same folder: cargo then rebuilds only what changed.
   rm -rf "$chroot_dir/build/package"
   mkdir -p "$chroot_dir/build/package"
-  tar -xzf "$tarball" -C "$chroot_dir/build/package" --strip-components=1
+  # With new times: by those of the tarball cargo would take sources changed before its last build for unchanged.
+  tar -xzmf "$tarball" -C "$chroot_dir/build/package" --strip-components=1
 
   in_chroot R --version | head -n 1
   rust_env="CARGO_HOME=/opt/cargo CARGO_NET_OFFLINE=true SCVAE_CARGO_TARGET=/build/target"
