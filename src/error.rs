@@ -46,3 +46,17 @@ impl Error {
 
 /// Asked now and then, by work that may take long, whether to stop.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Steps between two looks.
+const STEPS_BETWEEN_LOOKS: usize = 1024;
+
+/// Looks, in a loop of many short steps, now and then whether to stop.
+///
+/// # Errors
+/// [`Error::Interrupted`] then.
+pub(crate) fn go_on(step: usize, should_stop: Stop) -> Result<()> {
+    match step.is_multiple_of(STEPS_BETWEEN_LOOKS) && should_stop() {
+        true => Err(Error::Interrupted),
+        false => Ok(()),
+    }
+}

@@ -73,4 +73,5 @@ pub mod sampling;
 pub mod saved;
 pub mod training;
 
+pub(crate) use error::go_on;
 pub use error::{Error, Result, Stop};

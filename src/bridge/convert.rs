@@ -2,6 +2,7 @@
 
 use extendr_api::prelude::*;
 
+use super::run::interrupted;
 use crate::batches::Design;
 use crate::counts::{CountMatrix, CountsView};
 use crate::model::{History, Settings};
@@ -65,7 +66,10 @@ impl Counts {
                         "counts must be a dgCMatrix, genes x cells".into(),
                     ));
                 };
-                work(&CountMatrix::from_dgc(offsets, genes, values, *n_genes)?)
+                let stop = &interrupted;
+                work(&CountMatrix::from_dgc(
+                    offsets, genes, values, *n_genes, stop,
+                )?)
             }
         }
     }

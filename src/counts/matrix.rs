@@ -1,6 +1,6 @@
 //! A cells x genes count matrix, compressed by cell.
 
-use crate::{Error, Result, Stop};
+use crate::{go_on, Error, Result, Stop};
 
 /// Raw counts, compressed by cell (CSR over cells; R's `dgCMatrix` of genes x cells is the same memory layout).
 #[derive(Debug, Clone)]
@@ -76,12 +76,14 @@ impl<'a> CountMatrix<'a> {
     /// Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::Counts`] when the structure is damaged or a value is not a finite whole number from 0 to 2^24.
+    /// [`Error::Counts`] when the structure is damaged or a value is not a finite whole number from 0 to 2^24,
+    /// [`Error::Interrupted`] when asked to stop.
     pub fn from_dgc(
         offsets: &'a [i32],
         genes: &'a [i32],
         values: &'a [f64],
         n_genes: usize,
+        should_stop: Stop,
     ) -> Result<Self> {
         let m = CountMatrix {
             n_cells: offsets.len().saturating_sub(1),
@@ -92,7 +94,7 @@ impl<'a> CountMatrix<'a> {
                 values,
             },
         };
-        m.check(&|| false)?;
+        m.check(should_stop)?;
         Ok(m)
     }
 
@@ -222,9 +224,7 @@ fn check_parts(
     }
     let mut entries = genes.zip(values);
     for (cell, w) in offsets.windows(2).enumerate() {
-        if cell % 1024 == 0 && should_stop() {
-            return Err(Error::Interrupted);
-        }
+        go_on(cell, should_stop)?;
         let mut previous = -1;
         for (gene, value) in entries.by_ref().take((w[1] - w[0]) as usize) {
             if gene < 0 || gene >= n_genes as i64 {

@@ -1,14 +1,14 @@
 //! What a model remembers of its cells, so that further batches can be set against them: groups of like cells, as means
 //! over all batches. No single cell is kept.
 
-use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::similarity::{Members, Similarity};
 use crate::batches::log_profile;
 use crate::counts::CountsView;
-use crate::{Error, Result, Stop};
+use crate::{go_on, Error, Result, Stop};
 
 /// Groups at most, and cells of a group on average at least: of small groups a new cell finds the one that is like it in
 /// its noise (`bench/results/matching.md`).
@@ -53,7 +53,7 @@ impl CellGroups {
         let n_cells = view.n_cells();
         let group = groups(z, n_cells, rng, should_stop);
         let n_of_group = sizes(&group);
-        let profiles = profiles(view, &group, &n_of_group);
+        let profiles = profiles(view, &group, &n_of_group, should_stop)?;
         let members = Members {
             group: &group,
             n_of_group: &n_of_group,
@@ -66,7 +66,7 @@ impl CellGroups {
         }
         let mut n_of_group = sizes(&group);
         n_of_group.resize(profiles.len(), 0.0);
-        let inputs = inputs(view, batch, &group, shift, profiles.len());
+        let inputs = inputs(view, batch, &group, shift, profiles.len(), should_stop)?;
         let n_latent = z.len() / n_cells.max(1);
         let [latent, variance] = moments(z, n_latent, &group, &n_of_group);
         let most = n_of_group.iter().copied().fold(0.0, f64::max);
@@ -106,17 +106,19 @@ impl CellGroups {
     /// What the cells of one batch lie above their groups, on average over the cells: one value per gene.
     ///
     /// # Errors
-    /// When memory cannot be had.
+    /// [`Error::Interrupted`] when asked to stop.
     pub fn difference(
         &self,
         view: &CountsView,
         cells: &[usize],
         groups: &[usize],
-    ) -> CandleResult<Vec<f64>> {
+        should_stop: Stop,
+    ) -> Result<Vec<f64>> {
         let inputs = self.inputs.to_vec2::<f32>()?;
         let mut sums = vec![0.0; view.n_genes()];
         let mut n_of_group = vec![0.0; inputs.len()];
-        for (&cell, &group) in cells.iter().zip(groups) {
+        for (i, (&cell, &group)) in cells.iter().zip(groups).enumerate() {
+            go_on(i, should_stop)?;
             n_of_group[group] += 1.0;
             view.for_each_in_cell(cell, |gene, count| {
                 sums[gene as usize] += f64::from(count).ln_1p();
@@ -161,15 +163,21 @@ impl Sums {
 }
 
 /// Mean logarithms of normalised counts, groups x genes.
-fn profiles(view: &CountsView, group: &[usize], n_of_group: &[f64]) -> Vec<Vec<f32>> {
+fn profiles(
+    view: &CountsView,
+    group: &[usize],
+    n_of_group: &[f64],
+    should_stop: Stop,
+) -> Result<Vec<Vec<f32>>> {
     let mut sums = Sums::new(n_of_group.len(), view.n_genes());
     for (cell, &k) in group.iter().enumerate() {
+        go_on(cell, should_stop)?;
         let of_group = sums.of_group(k);
         log_profile(view, cell, |gene, value| {
             of_group[gene as usize] += f64::from(value);
         });
     }
-    sums.means(n_of_group)
+    Ok(sums.means(n_of_group))
 }
 
 /// Sums of the encoder's input without the batches' differences, groups x genes.
@@ -179,12 +187,14 @@ fn inputs(
     group: &[usize],
     shift: &[f32],
     n_groups: usize,
-) -> Sums {
+    should_stop: Stop,
+) -> Result<Sums> {
     let n_genes = view.n_genes();
     let n_batches = shift.len() / n_genes.max(1);
     let mut sums = Sums::new(n_groups, n_genes);
     let mut n_of_batches = vec![vec![0.0; n_batches]; n_groups];
     for (cell, &k) in group.iter().enumerate() {
+        go_on(cell, should_stop)?;
         let of_group = sums.of_group(k);
         view.for_each_in_cell(cell, |gene, count| {
             of_group[gene as usize] += f64::from(count).ln_1p();
@@ -202,7 +212,7 @@ fn inputs(
             }
         }
     }
-    sums
+    Ok(sums)
 }
 
 /// Means and variances of latent values, groups x `n_latent`.

@@ -11,7 +11,7 @@ use crate::model::{Mode, Settings, Vae};
 use crate::results::{check_fit, Embedding, CHUNK};
 use crate::sampling::{chunks, MiniBatch, Purpose, Streams};
 use crate::training::{train_new_batches, Monitor, Trained};
-use crate::{Error, Result, Stop};
+use crate::{go_on, Error, Result, Stop};
 
 /// Cells of a new batch that its sub-module of the encoder is set by.
 const MOST_CELLS: usize = 2000;
@@ -121,10 +121,6 @@ pub fn map_batches<B: Backend>(
     monitor: &dyn Monitor,
 ) -> Result<Trained<B>> {
     let should_stop = || monitor.should_stop();
-    let go_on = || match monitor.should_stop() {
-        true => Err(Error::Interrupted),
-        false => Ok(()),
-    };
     let first = model.n_batches();
     let mapped = with_new_batches(model, n_new)?;
     let codes: Vec<usize> = batch.iter().map(|b| first + b).collect();
@@ -135,14 +131,13 @@ pub fn map_batches<B: Backend>(
     let mut groups = Vec::with_capacity(n_new);
     let mut differences = Vec::with_capacity(n_new);
     for cells in &of_batches {
-        go_on()?;
         let of_cells = remembered.closest(view, cells, &should_stop)?;
-        differences.push(remembered.difference(view, cells, &of_cells)?);
+        differences.push(remembered.difference(view, cells, &of_cells, &should_stop)?);
         groups.push(of_cells);
     }
     mapped.encoder.set_input_shift(first, &differences)?;
     for (b, (cells, groups)) in of_batches.iter().zip(&groups).enumerate() {
-        let (hidden, groups) = hidden_units(&mapped, view, first + b, cells, groups, &go_on)?;
+        let (hidden, groups) = hidden_units(&mapped, view, first + b, cells, groups, &should_stop)?;
         align(
             &mapped,
             remembered,
@@ -153,10 +148,9 @@ pub fn map_batches<B: Backend>(
         )?;
     }
     if !mapped.decoder.offsets.is_empty() {
-        let ratios = log_ratios(&mapped, view, &codes, first..first + n_new, &go_on)?;
+        let ratios = log_ratios(&mapped, view, &codes, first..first + n_new, &should_stop)?;
         mapped.decoder.set_offsets(0, first, &ratios)?;
     }
-    go_on()?;
     let settings = Settings {
         n_hidden: mapped.settings.n_hidden,
         n_latent: mapped.settings.n_latent,
@@ -173,7 +167,7 @@ fn hidden_units<B: Backend>(
     batch: usize,
     cells: &[usize],
     groups: &[usize],
-    go_on: &dyn Fn() -> Result<()>,
+    should_stop: Stop,
 ) -> Result<(Tensor, Vec<usize>)> {
     let step = cells.len().div_ceil(MOST_CELLS).max(1);
     let cells: Vec<usize> = cells.iter().copied().step_by(step).collect();
@@ -181,7 +175,7 @@ fn hidden_units<B: Backend>(
     let codes = vec![batch; cells.len()];
     let mut parts = Vec::new();
     for (of_batches, _) in chunks(&cells, &codes, model.n_batches(), CHUNK) {
-        go_on()?;
+        go_on(0, should_stop)?;
         let minibatch = MiniBatch::gather(view, &of_batches, None);
         parts.push(model.encoder_hidden(&minibatch)?);
     }
@@ -194,20 +188,21 @@ fn log_ratios<B: Backend>(
     view: &CountsView,
     batch: &[usize],
     new: Range<usize>,
-    go_on: &dyn Fn() -> Result<()>,
+    should_stop: Stop,
 ) -> Result<Vec<Vec<f64>>> {
     let n_genes = model.n_genes();
     let mut observed = vec![vec![0.0; n_genes]; new.len()];
     let mut expected = vec![vec![0.0; n_genes]; new.len()];
     let cells: Vec<usize> = (0..view.n_cells()).collect();
     for (&cell, b) in cells.iter().zip(batch) {
+        go_on(cell, should_stop)?;
         let of_batch = &mut observed[b - new.start];
         view.for_each_in_cell(cell, |gene, count| {
             of_batch[gene as usize] += f64::from(count);
         });
     }
     for (groups, order) in chunks(&cells, batch, model.n_batches(), CHUNK) {
-        go_on()?;
+        go_on(0, should_stop)?;
         let minibatch = MiniBatch::gather(view, &groups, None);
         let z = model.encode(&minibatch, &mut Mode::Evaluate)?.mean;
         let px = model.decode(&z, &minibatch.segments, &model.design)?;

@@ -134,7 +134,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
             };
             let looks = epoch.is_multiple_of(s.check_val_every_n_epoch);
             let validation = match looks && !self.validation.is_empty() {
-                true => Some(self.validate(&state.model)?),
+                true => match self.validate(&state.model) {
+                    Err(Error::Interrupted) => {
+                        break self.leave(Epoch::Interrupted, &mut state, &last_good)?
+                    }
+                    validation => Some(validation?),
+                },
                 false => None,
             };
             let mut record = EpochRecord {
@@ -305,11 +310,15 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Ok(changed)
     }
 
-    /// Reconstruction loss and KL divergence of the validation cells, with the same noise at every look.
+    /// Reconstruction loss and KL divergence of the validation cells, with the same noise at every look; an error when
+    /// interrupted.
     fn validate(&mut self, model: &Vae<B>) -> Result<(f64, f64)> {
         let mut rng = Streams::new(self.settings.seed).stream(Purpose::Validation, 0);
         let mut sums = Sums::new(model.backend())?;
         for minibatch in &self.validation {
+            if self.monitor.should_stop() {
+                return Err(Error::Interrupted);
+            }
             let noise = normal(&mut rng, minibatch, model)?;
             let mode = &mut Mode::Evaluate;
             let loss = model.loss(minibatch, &noise, mode, &mut self.memory)?;

@@ -23,7 +23,7 @@ impl Dgc {
     }
 
     fn matrix(&self, n_genes: usize) -> scvae::Result<CountMatrix<'_>> {
-        CountMatrix::from_dgc(&self.p, &self.i, &self.x, n_genes)
+        CountMatrix::from_dgc(&self.p, &self.i, &self.x, n_genes, &|| false)
     }
 }
 
@@ -134,9 +134,9 @@ fn damaged_structure_is_refused() {
         ("cell 1 names gene 3 twice", p, &[2, 2, 1], x),
         ("or its genes are not in increasing order", p, &[2, 0, 1], x),
     ];
-    assert!(CountMatrix::from_dgc(&good.0, &good.1, &good.2, 3).is_ok());
+    assert!(CountMatrix::from_dgc(&good.0, &good.1, &good.2, 3, &|| false).is_ok());
     for (what, p, i, x) in cases {
-        let text = refused(CountMatrix::from_dgc(p, i, x, 3));
+        let text = refused(CountMatrix::from_dgc(p, i, x, 3, &|| false));
         assert!(text.contains(what), "{what}: {text}");
         let text = refused(CountMatrix::from_csr(
             p.iter().map(|&v| v as usize).collect(),
@@ -146,9 +146,21 @@ fn damaged_structure_is_refused() {
         ));
         assert!(text.contains(what), "{what}: {text}");
     }
-    let text = refused(CountMatrix::from_dgc(&good.0, &[-1, 2, 1], &good.2, 3));
+    let text = refused(CountMatrix::from_dgc(
+        &good.0,
+        &[-1, 2, 1],
+        &good.2,
+        3,
+        &|| false,
+    ));
     assert!(text.contains("count for gene 0 of 3"), "{text}");
-    let text = refused(CountMatrix::from_dgc(&[0, -1, 3], &good.1, &good.2, 3));
+    let text = refused(CountMatrix::from_dgc(
+        &[0, -1, 3],
+        &good.1,
+        &good.2,
+        3,
+        &|| false,
+    ));
     assert!(text.contains("decrease"), "{text}");
 }
 
