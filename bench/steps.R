@@ -3,6 +3,10 @@
 #
 #   Rscript bench/steps.R LIBRARY_BEFORE LIBRARY_AFTER DATA_DIR [ROUNDS]
 #
+# With --threads: of one build with one thread and with more. Writes results/threads.md.
+#
+#   Rscript bench/steps.R --threads LIBRARY DATA_DIR [ROUNDS]
+#
 # The libraries hold the package as R CMD INSTALL --library= leaves it. The machine should be idle; its
 # load goes into the page.
 # A run is a process of its own; its epochs' times come from the history, the first left out.
@@ -31,6 +35,10 @@ if (identical(arguments[1], "run")) {
 }
 
 here <- sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE))
+by_threads <- identical(arguments[1], "--threads")
+if (by_threads) {
+  arguments <- c(arguments[2], arguments[-1])
+}
 libraries <- stats::setNames(normalizePath(arguments[1:2]), c("before", "after"))
 data <- normalizePath(arguments[3])
 rounds <- if (is.na(arguments[4])) 5 else as.integer(arguments[4])
@@ -70,9 +78,40 @@ table <- function(rows) {
   )
 }
 
+thread_row <- function(set) {
+  numbers <- seq_len(parallel::detectCores())
+  found <- vapply(numbers, function(n) {
+    of_rounds <- vapply(seq_len(rounds), function(i) {
+      seconds(libraries[["after"]], file.path(data, paste0(set, ".h5ad")), n)
+    }, 0)
+    stats::median(of_rounds)
+  }, 0)
+  sprintf("| %s | %d | %.3f | %.2f |", set, numbers, found, found[1] / found)
+}
+
 load_now <- function() strsplit(readLines("/proc/loadavg"), " ")[[1]][1]
 begun <- load_now()
 sets <- c("pbmc_facs_zheng", "pbmc_kang_ctrl")
+if (by_threads) {
+  rows <- unlist(lapply(sets, thread_row))
+  writeLines(
+    c(
+      "# A training epoch by number of threads",
+      "",
+      "Written by `bench/steps.R --threads`; do not edit by hand. All genes, no batches; medians of",
+      sprintf(
+        "%d rounds. Load of the machine (%d cores) at the begin %s, at the end %s.",
+        rounds, parallel::detectCores(), begun, load_now()
+      ),
+      "",
+      "| counts | threads | seconds | times as fast as with one |",
+      "|---|---|---|---|",
+      rows
+    ),
+    file.path(dirname(here), "results", "threads.md")
+  )
+  quit("no")
+}
 of_sets <- unlist(lapply(sets, function(set) {
   row(set, 1, pairs(file.path(data, paste0(set, ".h5ad")), 1))
 }))
