@@ -6,11 +6,18 @@
 #' model is trained; their total number does not. See the paper's section on the sparsely
 #' connected layer.
 #'
+#' @param criterion What a gene needs connections for, and so what [scScore()] tells of it: genes
+#'   with much of it gain connections, those with little give theirs away.
+#'   `"mse"`, as in the paper: the mean squared error of its expected count.
+#'   `"log_mse"`: the same of log(1 + count).
+#'   `"relative_mse"`: the squared error over the variance that the model expects.
+#'   `"dispersion"`: the variance of the fitted rate (`px_scale`) between cells, over its mean.
+#'   `"deviance"`: the Poisson deviance that the fitted rates explain.
 #' @param alpha_init,alpha_min,alpha_max The fraction of the hidden units that a gene is connected
 #'   with at the start, at least and at most; each above 0 and at most 1, and in this order:
 #'   `alpha_min <= alpha_init <= alpha_max`.
-#' @param n_al,n_pl Genes that gain a connection (the highest loss) and that give one away (the
-#'   lowest loss) in one adjustment, at most, as fractions of all genes.
+#' @param n_al,n_pl Genes that gain a connection (most by the criterion) and that give one away
+#'   (least by it) in one adjustment, at most, as fractions of all genes.
 #' @param n_pw Genes that lose a connection of very small weight in one adjustment, at most, as a
 #'   fraction of all genes.
 #' @param q_w,v_w A weight is very small when it is below this quantile of all weights and below
@@ -20,14 +27,19 @@
 #' @examples
 #' connectionControl(alpha_init = 0.3)
 #' @export
-connectionControl <- function(alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
+connectionControl <- function(criterion = c(
+                                "mse", "log_mse", "relative_mse", "dispersion", "deviance"
+                              ),
+                              alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
                               n_pl = 0.08, n_pw = 0.02, q_w = 0.001, v_w = 1e-5,
                               adjust_every = 1) {
   call <- rlang::current_env()
   fraction <- function(x, name, open = character()) {
     check_number(x, name, min = 0, max = 1, open = open, call = call)
   }
+  criteria <- c("mse", "log_mse", "relative_mse", "dispersion", "deviance")
   out <- list(
+    criterion = check_choice(criterion, criteria, "criterion", call),
     alpha_init = fraction(alpha_init, "alpha_init", "min"),
     alpha_min = fraction(alpha_min, "alpha_min", "min"),
     alpha_max = fraction(alpha_max, "alpha_max", "min"),

@@ -13,7 +13,8 @@ use scvae::backend::{
 };
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{Likelihood, Segment, Wiring};
+use scvae::kernels::{GeneStatistic, Likelihood, Segment, Wiring};
+use scvae::layers::CriterionName;
 use scvae::model::{BatchMasks, Settings};
 use scvae::results::embed;
 use scvae::sampling::MiniBatch;
@@ -297,12 +298,33 @@ impl Backend for Dense {
                 bias: single(bias)?,
             })
         };
-        let errors = (counts - mean.detach())?.sqr()?;
-        let rows = m.segments.iter().map(|s| {
-            let own = errors.narrow(0, s.rows.start, s.rows.len())?;
-            own.sum_keepdim(0)?.to_dtype(DType::F32)
+        let (share, mean) = (shares.exp()?.detach(), mean.detach());
+        let gene_sums = input.statistics.iter().map(|statistic| {
+            let of_cells = match statistic {
+                GeneStatistic::SquaredError => (counts - &mean)?.sqr()?,
+                GeneStatistic::LogSquaredError => {
+                    ((counts + 1.0)?.log()? - (&mean + 1.0)?.log()?)?.sqr()?
+                }
+                GeneStatistic::Expected => mean.clone(),
+                GeneStatistic::SquaredExpected => mean.sqr()?,
+                GeneStatistic::Count => counts.clone(),
+                GeneStatistic::LogShare => (counts * shares.detach())?,
+                GeneStatistic::Rate => share.broadcast_mul(&m.log_library.exp()?)?,
+                GeneStatistic::Share | GeneStatistic::ShareVariation => share.clone(),
+            };
+            let rows = m.segments.iter().map(|s| {
+                let own = of_cells.narrow(0, s.rows.start, s.rows.len())?;
+                let own = match statistic {
+                    GeneStatistic::ShareVariation => {
+                        own.broadcast_sub(&own.mean_keepdim(0)?)?.sqr()?
+                    }
+                    _ => own,
+                };
+                own.sum_keepdim(0)?.to_dtype(DType::F32)
+            });
+            Tensor::cat(&rows.collect::<CandleResult<Vec<_>>>()?, 0)
         });
-        let squared_error = Tensor::cat(&rows.collect::<CandleResult<Vec<_>>>()?, 0)?;
+        let gene_sums = Tensor::stack(&gene_sums.collect::<CandleResult<Vec<_>>>()?, 0)?;
         Ok(CountLoss {
             value,
             gradients: Some(CountLossGradients {
@@ -310,7 +332,7 @@ impl Backend for Dense {
                 scale: of_head(&scale)?,
                 dropout: dropout.as_ref().map(of_head).transpose()?,
                 log_theta: Some(single(log_theta)?),
-                squared_error,
+                gene_sums,
             }),
         })
     }
@@ -433,13 +455,24 @@ fn a_second_backend_trains_the_same_model() {
         batch: &batch,
         design: &design,
     };
-    for (likelihood, batch_masks) in [
-        (Likelihood::Zinb, BatchMasks::Shared),
-        (Likelihood::Nb, BatchMasks::Separate),
+    for (likelihood, batch_masks, criterion) in [
+        (Likelihood::Zinb, BatchMasks::Shared, CriterionName::Mse),
+        (Likelihood::Nb, BatchMasks::Separate, CriterionName::Mse),
+        (
+            Likelihood::Zinb,
+            BatchMasks::Shared,
+            CriterionName::Dispersion,
+        ),
+        (
+            Likelihood::Nb,
+            BatchMasks::Separate,
+            CriterionName::Deviance,
+        ),
     ] {
         let settings = Settings {
             likelihood,
             batch_masks,
+            criterion,
             n_hidden: 16,
             n_latent: 3,
             batch_size: 40,

@@ -504,8 +504,8 @@ fn other_parts_that_do_not_fit_are_refused() {
         header["settings"]["likelihood"] = "nb".into();
     });
     refused(&likelihood, "decoder.dropout");
-    let format = edited("format3_two", |header, _| header["format"] = 4.into());
-    refused(&format, "format 4");
+    let format = edited("format3_two", |header, _| header["format"] = 5.into());
+    refused(&format, "format 5");
     let batches = edited("format1_c3e11e6_two", |header, _| {
         header["n_batches"] = 1_000_000_000.into();
     });

@@ -9,11 +9,11 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use scvae::backend::{Backend, Cpu};
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::Segment;
+use scvae::kernels::{GeneStatistic, Segment};
 use scvae::layers::{
     adjust, sparse_encode, unwire, wire, Adjustment, AdjustmentRules, AtRandom, BatchModule,
-    BatchNorm, BoundedMask, ByLoss, ByWeight, Changes, ConnectionMask, Dense, Inheritance,
-    StartingWeights,
+    BatchNorm, BoundedMask, ByNeed, ByWeight, Changes, ConnectionMask, CriterionName, Dense,
+    GeneSums, Inheritance, StartingWeights,
 };
 use scvae::sampling::{chunks, MiniBatch, Streams};
 
@@ -326,8 +326,8 @@ proptest! {
             let before = mask.clone();
             // Each on its own keeps to its numbers, all together keep the total.
             let weight = |g: usize, u: usize| weights[g * n_hidden + u];
-            let by_loss = ByLoss {
-                misfit: &loss,
+            let by_loss = ByNeed {
+                need: &loss,
                 n_losing: share(rules.n_pl),
                 n_gaining: share(rules.n_al),
             };
@@ -462,4 +462,94 @@ fn only_small_weights_are_pruned_and_one_per_gene() {
     let rules = AdjustmentRules { q_w: 0.1, ..rules };
     let done = adjust(&mut mask, &loss, &few_small, &rules, &mut rng(2));
     assert_eq!(done.removed, 3);
+}
+
+/// Two genes, three cells in one batch of equal libraries: the first gene's rate is that of its counts, the second's is
+/// the same for all cells.
+#[test]
+fn criteria_are_what_they_say() {
+    let (counts, shares) = (
+        [[6.0, 0.0, 3.0], [4.0, 10.0, 7.0f64]],
+        [[0.6, 0.1, 0.3], [0.7; 3]],
+    );
+    let library = 10.0;
+    let theta = [2.0f64, 5.0];
+    let each = |gene: usize, f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        let cells = counts[gene].iter().zip(&shares[gene]);
+        cells.map(|(&x, &share)| f(x, share)).sum()
+    };
+    let sum_of = |statistic: GeneStatistic, gene: usize| {
+        let mean_share = shares[gene].iter().sum::<f64>() / 3.0;
+        each(gene, &|x, share| match statistic {
+            GeneStatistic::SquaredError => (x - library * share).powi(2),
+            GeneStatistic::LogSquaredError => (x.ln_1p() - (library * share).ln_1p()).powi(2),
+            GeneStatistic::Expected | GeneStatistic::Rate => library * share,
+            GeneStatistic::SquaredExpected => (library * share).powi(2),
+            GeneStatistic::Count => x,
+            GeneStatistic::LogShare => x * share.ln(),
+            GeneStatistic::Share => share,
+            GeneStatistic::ShareVariation => (share - mean_share).powi(2),
+        })
+    };
+    let log_theta = theta.map(|t| t.ln() as f32);
+    let need = |name: CriterionName| {
+        let criterion = name.criterion();
+        let statistics = criterion.statistics();
+        let values = statistics
+            .iter()
+            .flat_map(|&s| [sum_of(s, 0), sum_of(s, 1)]);
+        criterion.need(&GeneSums {
+            statistics,
+            values: &values.collect::<Vec<f64>>(),
+            n_cells: 3.0,
+            log_theta: Some(&log_theta),
+        })
+    };
+    // Poisson deviance of a gene's counts from their expectations, halved.
+    let deviance = |gene: usize, share_of: &dyn Fn(f64) -> f64| {
+        each(gene, &|x, share| {
+            let mean = library * share_of(share);
+            let log = if x > 0.0 { x * (x / mean).ln() } else { 0.0 };
+            log - (x - mean)
+        })
+    };
+    let expected = |gene: usize, name: CriterionName| match name {
+        CriterionName::Mse => each(gene, &|x, s| (x - library * s).powi(2)) / 3.0,
+        CriterionName::LogMse => {
+            each(gene, &|x, s| (x.ln_1p() - (library * s).ln_1p()).powi(2)) / 3.0
+        }
+        CriterionName::RelativeMse => {
+            let variance = |m: f64| m + m * m / theta[gene];
+            each(gene, &|x, s| (x - library * s).powi(2))
+                / each(gene, &|_, s| variance(library * s))
+        }
+        CriterionName::Dispersion => {
+            let mean = each(gene, &|_, s| s) / 3.0;
+            each(gene, &|_, s| (s - mean).powi(2)) / (3.0 * mean)
+        }
+        CriterionName::Deviance => {
+            let all: f64 = counts.iter().flatten().sum();
+            let flat = counts[gene].iter().sum::<f64>() / all;
+            deviance(gene, &|_| flat) - deviance(gene, &|share| share)
+        }
+    };
+    for name in [
+        CriterionName::Mse,
+        CriterionName::LogMse,
+        CriterionName::RelativeMse,
+        CriterionName::Dispersion,
+        CriterionName::Deviance,
+    ] {
+        for (gene, found) in need(name).into_iter().enumerate() {
+            let expected = expected(gene, name);
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{name:?} {gene}: {found} {expected}"
+            );
+        }
+    }
+    // What the model tells cells apart by, and what it does not.
+    for name in [CriterionName::Dispersion, CriterionName::Deviance] {
+        assert!(need(name)[0] > need(name)[1] + 1e-3, "{name:?}");
+    }
 }

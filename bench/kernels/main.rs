@@ -9,7 +9,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::counts::{filter, CountMatrix};
-use scvae::kernels::{self, DecodeLossInput, Head, Likelihood, Segment, Wiring, Workspace};
+use scvae::kernels::{
+    self, DecodeLossInput, GeneStatistic, Head, Likelihood, Segment, Wiring, Workspace,
+};
 use scvae::layers::{wire, ConnectionMask};
 use scvae::sampling::MiniBatch;
 
@@ -85,6 +87,7 @@ fn kernels(c: &mut Criterion) {
         log_theta: Some(&s.per_gene),
         log_library: &log_library,
         counts: &m.counts,
+        statistics: &[GeneStatistic::SquaredError],
     };
     // Not in a pool of its own: the measuring tool cannot be sent to another thread.
     let one_thread = rayon::ThreadPoolBuilder::new()
@@ -172,6 +175,7 @@ fn batches(c: &mut Criterion) {
             log_theta: Some(&s.per_gene),
             log_library: &log_library,
             counts: &m.counts,
+            statistics: &[GeneStatistic::SquaredError],
         };
         let mut workspace = Workspace::default();
         let of = format!("{} of {n_batches} batches", present.len());

@@ -151,6 +151,7 @@ impl Backend for Cpu {
                 log_theta: log_theta.as_deref(),
                 log_library: &m.log_library,
                 counts: &m.counts,
+                statistics: input.statistics,
             },
             gradients,
             memory,
@@ -167,13 +168,17 @@ impl Backend for Cpu {
             let dropout = parameters.dropout.map(|of| head(&found.dropout, of));
             let log_theta = parameters.log_theta.zip(found.log_theta.as_ref());
             let log_theta = log_theta.map(|(of, found)| like(found, of));
-            let shape = (m.segments.len(), input.wiring.n_genes());
+            let shape = (
+                input.statistics.len(),
+                m.segments.len(),
+                input.wiring.n_genes(),
+            );
             Some(CountLossGradients {
                 hidden: like(&found.hidden, input.hidden)?,
                 scale: head(&found.scale, parameters.scale)?,
                 dropout: dropout.transpose()?,
                 log_theta: log_theta.transpose()?,
-                squared_error: Tensor::from_slice(&found.squared_error, shape, &Device::Cpu)?,
+                gene_sums: Tensor::from_slice(&found.gene_sums, shape, &Device::Cpu)?,
             })
         } else {
             None

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 
-use crate::kernels::{Likelihood, Segment, Wiring};
+use crate::kernels::{GeneStatistic, Likelihood, Segment, Wiring};
 use crate::sampling::MiniBatch;
 use crate::Result;
 
@@ -201,6 +201,8 @@ pub struct CountLossInput<'a, B: Backend> {
     pub hidden: &'a Tensor,
     /// The heads.
     pub parameters: LossTensors<'a>,
+    /// What is to be summed over the cells of each segment, with the gradients.
+    pub statistics: &'a [GeneStatistic],
 }
 
 /// Gradients of a head's parameters, in the parameters' form.
@@ -223,9 +225,8 @@ pub struct CountLossGradients {
     pub dropout: Option<HeadGradients>,
     /// With respect to `log_theta`.
     pub log_theta: Option<Tensor>,
-    /// Segments x genes, the sum over the segment's cells of `(x - E[x])^2`; the mean `E[x]` is
-    /// `(1 - px_dropout) * library * px_scale`.
-    pub squared_error: Tensor,
+    /// Statistics x segments x genes.
+    pub gene_sums: Tensor,
 }
 
 /// A loss with its gradients.

@@ -96,6 +96,7 @@ fn loss_under<D: CountDistribution>(
         tiling: &tiling,
         hidden,
         shift: vec![[0.0; TILE]; n_tiles],
+        library: vec![Row::ZERO; n_tiles],
         negative_log_sum: vec![Row::ZERO; n_tiles],
         d_log_mu_sum: vec![Row::ZERO; n_tiles],
         per_cell: -1.0 / tiling.n_cells as f64,
@@ -111,6 +112,7 @@ fn loss_under<D: CountDistribution>(
             let log_sum = log_sum[tile * TILE + i];
             pass.shift[tile][i] = f64::from(input.log_library[cell]) - log_sum;
             pass.negative_log_sum[tile].0[i] = -log_sum as f32;
+            pass.library[tile].0[i] = input.log_library[cell].exp();
         }
     }
 
@@ -152,7 +154,7 @@ fn join(blocks: &[Block], has_dispersion: bool, out: &mut DecodeLossGradients) {
         scale,
         dropout,
         log_theta,
-        squared_error,
+        gene_sums,
     } = out;
     scale.weights.clear();
     dropout.weights.clear();
@@ -171,7 +173,7 @@ fn join(blocks: &[Block], has_dispersion: bool, out: &mut DecodeLossGradients) {
         |d| d,
         &mut dropout.bias,
     );
-    gene_last(blocks, |b| &b.squared_error, |e| e as f32, squared_error);
+    gene_last(blocks, |b| &b.gene_sums, |sum| sum as f32, gene_sums);
 }
 
 /// From genes x columns in each block to columns x genes of all blocks.

@@ -6,12 +6,13 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::distributions::{CountDistribution, Zeros};
+use super::gene_statistics::{GeneStatistic, Wanted};
 use super::instructions::Instructions;
 use super::loss_types::{refill, DecodeLossInput, Head, HeadGradients};
 use super::math;
 use super::positive_counts::{Dispersion, Place, PositiveCounts};
 use super::product::{project, BackProjection, HeadRow};
-use super::row::{dot, sum, Row, TILE};
+use super::row::{sum, Row, TILE};
 use super::softmax::block_sum_exp;
 use super::special;
 use super::tiles::Tiling;
@@ -41,8 +42,8 @@ pub(super) struct Block {
     pub(super) d_hidden: Vec<Row>,
     /// Per gene; empty where the distribution has no dispersion.
     pub(super) d_log_theta: Vec<f64>,
-    /// Genes x segments.
-    pub(super) squared_error: Vec<f64>,
+    /// Genes x statistics x segments.
+    pub(super) gene_sums: Vec<f64>,
     pub(super) scale_gradients: HeadGradients,
     pub(super) dropout_gradients: HeadGradients,
 }
@@ -55,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub(super) hidden: &'a [Row],
     /// `log_library - log_sum_exp`, to be added to a logit for the logarithm of the mean; one row per tile.
     pub(super) shift: Vec<[f64; TILE]>,
+    /// One row per tile.
+    pub(super) library: Vec<Row>,
     pub(super) negative_log_sum: Vec<Row>,
     /// The sum over all genes of the loss's derivative by the logarithm of the mean.
     pub(super) d_log_mu_sum: Vec<Row>,
@@ -110,17 +113,12 @@ impl Pass<'_> {
         );
     }
 
-    /// Adds a row's squared residuals to the sums of the segments its cells belong to.
+    /// The statistics that are wanted of every gene.
     #[inline(always)]
-    fn add_squares<S: Simd>(&self, simd: S, tile: usize, residual: &Row, sums: &mut [f64]) {
-        match self.tiling.segments(tile) {
-            [(segment, _)] => sums[*segment] += f64::from(dot(simd, residual, residual)),
-            several => {
-                for (segment, cells) in several {
-                    let squares = residual.0[cells.clone()].iter();
-                    sums[*segment] += squares.map(|&r| f64::from(r) * f64::from(r)).sum::<f64>();
-                }
-            }
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            statistics: self.input.statistics,
+            n_segments: self.input.segments.len(),
         }
     }
 }
@@ -176,7 +174,11 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
         } = self;
         let input = pass.input;
         let (n_tiles, n_genes) = (pass.tiling.n_tiles(), block.genes.len());
-        let n_segments = input.segments.len();
+        let wanted = pass.wanted();
+        let n_columns = wanted.n_columns();
+        let wants_log_errors = wanted.wants(GeneStatistic::LogSquaredError);
+        let wants_counts =
+            wanted.wants(GeneStatistic::Count) || wanted.wants(GeneStatistic::LogShare);
         block.log_probability = 0.0;
         if gradients {
             block.d_log_mu.resize(n_tiles * n_genes, Row::ZERO);
@@ -185,7 +187,7 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
             block.d_dropout.resize(n_rows, Row::ZERO);
             let n_dispersions = if D::HAS_DISPERSION { n_genes } else { 0 };
             refill(&mut block.d_log_theta, n_dispersions, 0.0);
-            refill(&mut block.squared_error, n_genes * n_segments, 0.0);
+            refill(&mut block.gene_sums, n_genes * n_columns, 0.0);
         }
         let dispersions: Vec<Dispersion> = (block.genes.clone())
             .map(|gene| dispersion(input.log_theta.map(|t| t[gene])))
@@ -195,6 +197,8 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
         let mut genes = [Gene::default(); GROUP];
         for tile in 0..n_tiles {
             let cells = pass.tiling.cells(tile);
+            let segments = pass.tiling.segments(tile);
+            let negative_log_sum = &pass.negative_log_sum[tile].0;
             let shift = &pass.shift[tile];
             let shift_single = shift.map(|s| s as f32);
             let scale = &block.scale[tile * n_genes..(tile + 1) * n_genes];
@@ -226,6 +230,15 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
                     D::score_zeros_value(simd, &zeros, &mut tiles);
                 }
                 tiles.clear_from(cells.len());
+                if gradients {
+                    for (r, row) in rows.clone().enumerate() {
+                        let sums = &mut block.gene_sums[row * n_columns..(row + 1) * n_columns];
+                        wanted.add_expected(simd, segments, &tiles.residual[r], sums);
+                    }
+                    if wants_log_errors {
+                        tiles.start_log_residuals(simd, n);
+                    }
+                }
 
                 let mut put = |positive: &mut PositiveCounts<_>, tiles: &mut ZeroTile| {
                     positive.drain(|place, entry| {
@@ -248,6 +261,14 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
                         positive.push(place, f64::from(count), log_mu, logit);
                         // So far it holds the negative mean.
                         tiles.residual[r].0[i] += count;
+                        if wants_log_errors {
+                            tiles.log_residual[r].0[i] += special::ln_1p(f64::from(count)) as f32;
+                        }
+                        if gradients && wants_counts {
+                            let log_share = scale[r].0[i] + negative_log_sum[i];
+                            let sums = &mut block.gene_sums[row * n_columns..(row + 1) * n_columns];
+                            wanted.add_count(segments, i, count, log_share, sums);
+                        }
                     }
                     if positive.is_full() {
                         put(&mut positive, &mut tiles);
@@ -270,8 +291,9 @@ impl<D: CountDistribution> WithSimd for Score<'_, D> {
                     if D::HAS_DISPERSION {
                         block.d_log_theta[row] += f64::from(sum(simd, &tiles.d_log_theta[r]));
                     }
-                    let errors = &mut block.squared_error[row * n_segments..(row + 1) * n_segments];
-                    pass.add_squares(simd, tile, &tiles.residual[r], errors);
+                    let sums = &mut block.gene_sums[row * n_columns..(row + 1) * n_columns];
+                    let errors = [&tiles.residual[r], &tiles.log_residual[r]];
+                    wanted.add_errors(simd, segments, errors, sums);
                 }
                 if D::HAS_DROPOUT {
                     let d_dropout = &mut block.d_dropout[tile * n_genes..(tile + 1) * n_genes];
@@ -302,6 +324,15 @@ impl WithSimd for SendBack<'_> {
             None => block.dropout_gradients = HeadGradients::default(),
         }
         // In a block a gene's biases lie side by side.
+        let wanted = pass.wanted();
+        let n_columns = wanted.n_columns();
+        let wants_shares = [
+            GeneStatistic::Rate,
+            GeneStatistic::Share,
+            GeneStatistic::ShareVariation,
+        ]
+        .iter()
+        .any(|&statistic| wanted.wants(statistic));
         let n_biases = |gradients: &HeadGradients| gradients.bias.len() / n_genes;
         let n_scale = n_biases(&block.scale_gradients);
         let n_dropout = n_biases(&block.dropout_gradients);
@@ -311,6 +342,8 @@ impl WithSimd for SendBack<'_> {
             Row::ZERO,
         );
         for tile in 0..pass.tiling.n_tiles() {
+            let segments = pass.tiling.segments(tile);
+            let n_cells = pass.tiling.cells(tile).len();
             let totals = &pass.d_log_mu_sum[tile].0;
             let negative_log_sum = &pass.negative_log_sum[tile].0;
             let back = BackProjection {
@@ -324,8 +357,21 @@ impl WithSimd for SendBack<'_> {
                 let at = tile * n_genes + row;
                 let Row(logits) = &block.scale[at];
                 let mut d = block.d_log_mu[at];
+                let mut share = Row::ZERO;
                 for i in 0..TILE {
-                    d.0[i] -= math::exp_neg_abs(simd, logits[i] + negative_log_sum[i]) * totals[i];
+                    share.0[i] = math::exp_neg_abs(simd, logits[i] + negative_log_sum[i]);
+                    d.0[i] -= share.0[i] * totals[i];
+                }
+                if wants_shares {
+                    let sums = &mut block.gene_sums[row * n_columns..(row + 1) * n_columns];
+                    wanted.add_shares(
+                        simd,
+                        segments,
+                        n_cells,
+                        &mut share,
+                        &pass.library[tile],
+                        sums,
+                    );
                 }
                 let of_gene = row * n_scale..(row + 1) * n_scale;
                 let d_bias = &mut block.scale_gradients.bias[of_gene];
@@ -352,6 +398,9 @@ impl WithSimd for SendBack<'_> {
                     back.add(simd, gene, [scale], d_hidden);
                 }
             }
+        }
+        for sums in block.gene_sums.chunks_exact_mut(n_columns.max(1)) {
+            wanted.centre_shares(input.segments, sums);
         }
     }
 }

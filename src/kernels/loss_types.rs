@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::distributions::Likelihood;
+use super::gene_statistics::GeneStatistic;
 use super::types::{GeneMajorCounts, Segment, Wiring};
 use crate::{Error, Result};
 
@@ -39,6 +40,8 @@ pub struct DecodeLossInput<'a> {
     pub log_library: &'a [f32],
     /// The counts to explain.
     pub counts: &'a GeneMajorCounts,
+    /// What is to be summed over the cells of each segment, with the gradients.
+    pub statistics: &'a [GeneStatistic],
 }
 
 impl DecodeLossInput<'_> {
@@ -55,6 +58,12 @@ impl DecodeLossInput<'_> {
             head.weights.len() == wiring.n_slots()
                 && head.bias.len() == n_genes * if head.bias_by_segment { n_segments } else { 1 }
         };
+        let wants = |statistic| self.statistics.contains(&statistic);
+        if wants(GeneStatistic::ShareVariation) && !wants(GeneStatistic::Share) {
+            return Err(Error::Argument(
+                "the variation of the genes' shares needs their sums, too".into(),
+            ));
+        }
         let mut end = 0;
         let segments_fit = self.segments.iter().all(|s| {
             let has_mask = wiring.masks.len() == 1 || s.batch < wiring.masks.len();
@@ -129,9 +138,8 @@ pub struct DecodeLossGradients {
     pub dropout: HeadGradients,
     /// With respect to `log_theta`; `None` where the distribution has none.
     pub log_theta: Option<Vec<f32>>,
-    /// Segments x genes, the sum over the segment's cells of `(x - E[x])^2`; the mean `E[x]` is
-    /// `(1 - px_dropout) * library * px_scale`.
-    pub squared_error: Vec<f32>,
+    /// Statistics x segments x genes.
+    pub gene_sums: Vec<f32>,
 }
 
 /// Empties a vector and fills it with `n` values.

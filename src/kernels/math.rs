@@ -104,6 +104,24 @@ pub fn twice_atanh<S: Simd>(simd: S, y: f32) -> f32 {
     mul_add(simd, y2 * square, atanh_tail(simd, square), y2)
 }
 
+/// `ln(1 + x)` for `x >= 0`. Relative error below 4e-7.
+#[inline(always)]
+pub fn ln_1p<S: Simd>(simd: S, x: f32) -> f32 {
+    let (sum, small) = (1.0 + x, x < 1.0);
+    let bits = sum.to_bits();
+    // `sum` is `mantissa * 2^exponent`, the mantissa from one to below two.
+    let mantissa = f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000);
+    let exponent = if small {
+        0.0
+    } else {
+        (bits >> 23) as i32 as f32 - 127.0
+    };
+    let numerator = if small { x } else { mantissa - 1.0 };
+    let denominator = if small { 2.0 + x } else { mantissa + 1.0 };
+    let rest = twice_atanh(simd, numerator / denominator);
+    mul_add(simd, exponent, std::f32::consts::LN_2, rest)
+}
+
 /// Softplus and what goes with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Softplus {

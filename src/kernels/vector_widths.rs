@@ -9,8 +9,8 @@ use super::decode_loss::decode_loss;
 use super::instructions::Instructions;
 use super::softmax::softmax_with;
 use super::{
-    decode, encode, ConnectionList, DecodeLossInput, GeneMajorCounts, Head, Likelihood, Segment,
-    Wiring, Workspace,
+    decode, encode, ConnectionList, DecodeLossInput, GeneMajorCounts, GeneStatistic, Head,
+    Likelihood, Segment, Wiring, Workspace,
 };
 
 /// These instructions and no others.
@@ -174,6 +174,7 @@ impl Problem {
                 log_theta: likelihood.has_dispersion().then_some(&self.of_genes[1]),
                 log_library: &self.log_library,
                 counts,
+                statistics: &GeneStatistic::ALL,
             };
             let mut workspace = Workspace::default();
             let value = decode_loss(instructions, &input, false, &mut workspace).unwrap();
@@ -191,7 +192,7 @@ impl Problem {
                 ("dropout weights", found.dropout.weights),
                 ("dropout bias", found.dropout.bias),
                 ("dispersions", found.log_theta.unwrap_or_default()),
-                ("squared error", found.squared_error),
+                ("sums over cells", found.gene_sums),
             ] {
                 results.push((format!("{likelihood:?} {name}"), values));
             }

@@ -4,7 +4,10 @@
 //! Loops run over arrays of one fixed length and use the branch-free functions of `math`; everything is inlined into
 //! the fused pass, which is compiled once for each kind of vector instructions.
 
+use pulp::Simd;
+
 use super::log_probability::LogProbability;
+use super::math;
 use super::positive_counts::Place;
 use super::row::{Row, TILE};
 
@@ -21,6 +24,8 @@ pub(super) struct ZeroTile {
     pub(super) d_log_theta: [Row; GROUP],
     /// `x - E[x]`.
     pub(super) residual: [Row; GROUP],
+    /// `ln(1 + x) - ln(1 + E[x])`, where asked for.
+    pub(super) log_residual: [Row; GROUP],
     /// For what a distribution needs on the way.
     pub(super) scratch: [[Row; 2]; GROUP],
 }
@@ -45,6 +50,7 @@ impl ZeroTile {
             d_dropout: zero,
             d_log_theta: zero,
             residual: zero,
+            log_residual: zero,
             scratch: [[Row::ZERO; 2]; GROUP],
         }
     }
@@ -61,6 +67,17 @@ impl ZeroTile {
                 &mut self.residual,
             ] {
                 rows.iter_mut().for_each(|row| row.0[n..].fill(0.0));
+            }
+        }
+    }
+
+    /// From the residuals of zeros, which are negative means, of the first `n` genes.
+    #[inline(always)]
+    pub(super) fn start_log_residuals<S: Simd>(&mut self, simd: S, n: usize) {
+        let rows = std::iter::zip(&mut self.log_residual, &self.residual);
+        for (Row(log), Row(negative_mean)) in rows.take(n) {
+            for i in 0..TILE {
+                log[i] = -math::ln_1p(simd, -negative_mean[i]);
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Stage II of a sparsely connected layer: its connections change, its weights do not (paper, appendix A.2.1).
 
-use std::fmt::Debug;
-
 use rand::seq::{IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -17,9 +15,9 @@ pub struct AdjustmentRules {
     pub alpha_min: f64,
     /// Largest share at any time.
     pub alpha_max: f64,
-    /// Genes that may gain a connection for a high loss, as a share of all genes.
+    /// Genes that may gain a connection for their need, as a share of all genes.
     pub n_al: f64,
-    /// Genes that may lose a connection for a low loss, as a share of all genes.
+    /// Genes that may lose a connection for want of need, as a share of all genes.
     pub n_pl: f64,
     /// Genes that may lose a connection for a small weight, as a share of all genes.
     pub n_pw: f64,
@@ -59,32 +57,6 @@ impl AdjustmentRules {
     /// Most connections of a gene.
     pub fn most(&self, n_hidden: usize) -> usize {
         ((self.alpha_max * n_hidden as f64).floor() as usize).clamp(self.least(n_hidden), n_hidden)
-    }
-}
-
-/// What training knows of how well the genes are reconstructed, since the last adjustment.
-#[derive(Debug, Clone, Copy)]
-pub struct GeneErrors<'a> {
-    /// Per gene, the sum over cells of `(x - E[x])^2`.
-    pub squared_error: &'a [f64],
-    /// Cells that it is summed over.
-    pub n_cells: f64,
-}
-
-/// Says how badly each gene is reconstructed: genes with high values gain connections, genes with low ones lose them.
-pub trait Criterion: Debug + Sync {
-    /// One value per gene; only their order matters.
-    fn misfit(&self, errors: &GeneErrors) -> Vec<f64>;
-}
-
-/// The paper's criterion: the mean squared error between the raw count and the mean of its distribution.
-#[derive(Debug, Clone, Copy)]
-pub struct MeanSquaredError;
-
-impl Criterion for MeanSquaredError {
-    fn misfit(&self, errors: &GeneErrors) -> Vec<f64> {
-        let n = errors.n_cells.max(1.0);
-        errors.squared_error.iter().map(|sum| sum / n).collect()
     }
 }
 
@@ -155,25 +127,25 @@ pub trait Adjustment {
     fn apply(&self, mask: &mut BoundedMask, before: Changes, rng: &mut ChaCha8Rng) -> Changes;
 }
 
-/// Genes that are reconstructed best lose a connection, those that are reconstructed worst gain one.
+/// Genes with the least need of connections lose one, those with the most gain one. In the paper, need is loss.
 #[derive(Debug, Clone, Copy)]
-pub struct ByLoss<'a> {
-    /// One value per gene, see [`Criterion`].
-    pub misfit: &'a [f64],
+pub struct ByNeed<'a> {
+    /// One value per gene, see [`super::Criterion`].
+    pub need: &'a [f64],
     /// Genes that may lose a connection.
     pub n_losing: usize,
     /// Genes that may gain one.
     pub n_gaining: usize,
 }
 
-impl Adjustment for ByLoss<'_> {
+impl Adjustment for ByNeed<'_> {
     fn apply(&self, mask: &mut BoundedMask, _: Changes, rng: &mut ChaCha8Rng) -> Changes {
-        let mut order: Vec<usize> = (0..self.misfit.len()).collect();
-        order.sort_by(|&a, &b| self.misfit[a].total_cmp(&self.misfit[b]).then(a.cmp(&b)));
-        let best = order.iter().take(self.n_losing);
-        let removed = best.map(|&gene| mask.remove_one(gene, rng)).sum();
-        let worst = order.iter().rev().take(self.n_gaining);
-        let added = worst.map(|&gene| mask.add_one(gene, rng)).sum();
+        let mut order: Vec<usize> = (0..self.need.len()).collect();
+        order.sort_by(|&a, &b| self.need[a].total_cmp(&self.need[b]).then(a.cmp(&b)));
+        let least = order.iter().take(self.n_losing);
+        let removed = least.map(|&gene| mask.remove_one(gene, rng)).sum();
+        let most = order.iter().rev().take(self.n_gaining);
+        let added = most.map(|&gene| mask.add_one(gene, rng)).sum();
         Changes { removed, added }
     }
 }
@@ -239,7 +211,7 @@ impl Adjustment for ByWeight<'_> {
 
 /// Connections at random genes are added, or removed, until there are as many as before.
 ///
-/// Once the genes of highest loss still gain while those of lowest loss are at their floor, more connections are
+/// Once the genes of most need still gain while those of least need are at their floor, more connections are
 /// added than removed; the paper leaves open how the total is kept then: random removals mirror its random additions.
 #[derive(Debug, Clone, Copy)]
 pub struct AtRandom;
@@ -283,20 +255,20 @@ fn at_random(
     done
 }
 
-/// Adjusts a mask once: by loss, by weight, at random, in that order. Its total stays what it was.
+/// Adjusts a mask once: by need, by weight, at random, in that order. Its total stays what it was.
 ///
-/// `misfit` is one value per gene, see [`Criterion`]; `weight(gene, unit)` the layer's weight.
+/// `need` is one value per gene, see [`super::Criterion`]; `weight(gene, unit)` the layer's weight.
 pub fn adjust(
     mask: &mut ConnectionMask,
-    misfit: &[f64],
+    need: &[f64],
     weight: &dyn Fn(usize, usize) -> f32,
     rules: &AdjustmentRules,
     rng: &mut ChaCha8Rng,
 ) -> Changes {
     let n_genes = mask.n_genes();
     let share = |x: f64| (x * n_genes as f64).floor() as usize;
-    let by_loss = ByLoss {
-        misfit,
+    let by_need = ByNeed {
+        need,
         n_losing: share(rules.n_pl),
         n_gaining: share(rules.n_al),
     };
@@ -308,7 +280,7 @@ pub fn adjust(
     };
     let mut mask = BoundedMask::new(mask, rules);
     let mut done = Changes::default();
-    for adjustment in [&by_loss as &dyn Adjustment, &by_weight, &AtRandom] {
+    for adjustment in [&by_need as &dyn Adjustment, &by_weight, &AtRandom] {
         done += adjustment.apply(&mut mask, done, rng);
     }
     done

@@ -2,6 +2,7 @@
 
 mod adjustment;
 mod batch_module;
+mod criterion;
 mod dense;
 mod mask;
 mod norm;
@@ -9,10 +10,13 @@ mod sparse;
 mod wiring;
 
 pub use adjustment::{
-    adjust, Adjustment, AdjustmentRules, AtRandom, BoundedMask, ByLoss, ByWeight, Changes,
-    Criterion, GeneErrors, MeanSquaredError,
+    adjust, Adjustment, AdjustmentRules, AtRandom, BoundedMask, ByNeed, ByWeight, Changes,
 };
 pub use batch_module::BatchModule;
+pub use criterion::{
+    Criterion, CriterionName, ExplainedDeviance, GeneSums, LogSquaredError, RateDispersion,
+    RelativeError, SquaredError,
+};
 pub use dense::Dense;
 pub use mask::ConnectionMask;
 pub use norm::BatchNorm;

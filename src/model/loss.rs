@@ -16,8 +16,8 @@ pub struct Loss {
     pub reconstruction: Tensor,
     /// KL divergence, mean over cells; a scalar.
     pub kl: Tensor,
-    /// Segments x genes, the sum over the segment's cells of `(x - E[x])^2`; where gradients are wanted.
-    pub squared_error: Option<Tensor>,
+    /// The sums over cells that the criterion asks for, statistics x segments x genes; where gradients are wanted.
+    pub gene_sums: Option<Tensor>,
     /// Of the decoder's last layer, whose gradients are found together with the loss.
     pub(super) last_layer: BTreeMap<TensorId, Gradient>,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::BatchMeans;
 use crate::kernels::Likelihood;
-use crate::layers::AdjustmentRules;
+use crate::layers::{AdjustmentRules, CriterionName};
 use crate::sampling::Sampling;
 use crate::{Error, Result};
 
@@ -59,6 +59,8 @@ pub struct Settings {
     pub fc_layer: bool,
     /// Share of hidden units silenced at random in training, in the encoder.
     pub dropout_rate: f64,
+    /// What the adjustment of the connections goes by.
+    pub criterion: CriterionName,
     /// See [`AdjustmentRules::alpha_init`].
     pub alpha_init: f64,
     /// See [`AdjustmentRules::alpha_min`].
@@ -131,6 +133,7 @@ impl Default for Settings {
             likelihood: Likelihood::Zinb,
             fc_layer: true,
             dropout_rate: 0.0,
+            criterion: CriterionName::Mse,
             alpha_init: rules.alpha_init,
             alpha_min: rules.alpha_min,
             alpha_max: rules.alpha_max,

@@ -192,6 +192,7 @@ impl<B: Backend> Vae<B> {
             wiring: &self.device_wiring,
             hidden: &hidden,
             parameters: decoder.loss_tensors(&bias),
+            statistics: self.settings.criterion.criterion().statistics(),
         };
         let found = self
             .backend
@@ -201,7 +202,7 @@ impl<B: Backend> Vae<B> {
             return Ok(Loss {
                 reconstruction: found.value,
                 kl,
-                squared_error: None,
+                gene_sums: None,
                 last_layer: BTreeMap::new(),
             });
         };
@@ -210,7 +211,7 @@ impl<B: Backend> Vae<B> {
         Ok(Loss {
             reconstruction: known_result(&[&hidden], found.value, way_back)?,
             kl,
-            squared_error: Some(gradients.squared_error.clone()),
+            gene_sums: Some(gradients.gene_sums.clone()),
             last_layer: of_last_layer(gradients, decoder, segments, &self.design)?,
         })
     }

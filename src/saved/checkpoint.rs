@@ -5,19 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::container::{damaged, unwritable, Container};
 use super::files;
 use super::model_file::Covariate;
 use super::parts::{self, check_size, put_history, put_snapshot, put_tensor};
+use super::upgrade::with_first_criterion;
 use crate::batches::Design;
 use crate::counts::CountsView;
 use crate::model::{BatchMasks, History, Settings, Snapshot, Stopped, TensorId};
 use crate::training::{Standing, StateParts, TrainState};
 use crate::{Error, Result};
 
-/// Version of the form.
-const FORMAT: u32 = 1;
+/// Version of the form. In the first there was one criterion, the mean squared error, whose sums were masks x genes under
+/// another name.
+const FORMAT: u32 = 2;
 const FILE: &str = "checkpoint.safetensors";
 
 /// What tells the counts of a training, and their batches, from others.
@@ -119,7 +122,8 @@ struct Header {
 }
 
 const BEST: &str = "best.";
-const SQUARED_ERROR: &str = "squared_error";
+const GENE_SUMS: &str = "gene_sums";
+const GENE_SUMS_OF_1: &str = "squared_error";
 
 fn moments_name(id: TensorId) -> String {
     format!("moments.{id}")
@@ -204,8 +208,8 @@ impl Checkpoint {
         for (&id, moments) in &parts.moments {
             put_tensor(&mut container, moments_name(id), moments)?;
         }
-        let errors = parts.squared_error.flatten_all()?.to_vec1::<f64>()?;
-        container.put(SQUARED_ERROR.into(), parts.squared_error.dims(), &errors);
+        let sums = parts.gene_sums.flatten_all()?.to_vec1::<f64>()?;
+        container.put(GENE_SUMS.into(), parts.gene_sums.dims(), &sums);
         put_history(&mut container, &parts.history.epochs);
         container.to_bytes()
     }
@@ -215,14 +219,18 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] when they are damaged, not of this kind, or of a newer version.
     pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Resume)> {
-        let container = Container::from_bytes(bytes)?;
-        let value: serde_json::Value = serde_json::from_str(&container.header).map_err(damaged)?;
-        let format = value.get("checkpoint").and_then(serde_json::Value::as_u64);
-        if format != Some(u64::from(FORMAT)) {
-            let what = format.map_or("this is no checkpoint".into(), |format| {
-                format!("the checkpoint has format {format}, this version reads {FORMAT}")
-            });
-            return Err(Error::Model(format!("{what}: start the training again")));
+        let mut container = Container::from_bytes(bytes)?;
+        let mut value: Value = serde_json::from_str(&container.header).map_err(damaged)?;
+        let format = value.get("checkpoint").and_then(Value::as_u64);
+        match (format, value.as_object_mut()) {
+            (Some(1), Some(fields)) => from_1(fields, &mut container)?,
+            (Some(format), _) if format == u64::from(FORMAT) => {}
+            _ => {
+                let what = format.map_or("this is no checkpoint".into(), |format| {
+                    format!("the checkpoint has format {format}, this version reads 1 to {FORMAT}")
+                });
+                return Err(Error::Model(format!("{what}: start the training again")));
+            }
         }
         let header: Header = serde_json::from_value(value).map_err(damaged)?;
         header.settings.check().map_err(damaged)?;
@@ -244,6 +252,14 @@ impl Checkpoint {
         };
         Ok((checkpoint, resume))
     }
+}
+
+fn from_1(fields: &mut Map<String, Value>, container: &mut Container) -> Result<()> {
+    with_first_criterion(fields);
+    let mut sums = container.array(GENE_SUMS_OF_1)?.clone();
+    sums.shape.insert(1, 1);
+    container.arrays.insert(GENE_SUMS.into(), sums);
+    Ok(())
 }
 
 /// The training of a checkpoint.
@@ -286,10 +302,10 @@ impl Resume {
                 moments.insert(id, parts::tensor(array)?);
             }
         }
-        let errors = from.array(SQUARED_ERROR)?;
-        let errors = candle_core::Tensor::from_vec(
-            errors.numbers::<f64>()?,
-            errors.shape.clone(),
+        let sums = from.array(GENE_SUMS)?;
+        let sums = candle_core::Tensor::from_vec(
+            sums.numbers::<f64>()?,
+            sums.shape.clone(),
             &candle_core::Device::Cpu,
         )?;
         let parts = StateParts {
@@ -299,7 +315,7 @@ impl Resume {
                 None => None,
             },
             moments,
-            squared_error: errors,
+            gene_sums: sums,
             history: History {
                 epochs: parts::history(from)?,
                 stopped: Stopped::default(),

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::container::{damaged, unwritable, Container};
 use super::files;
+use super::upgrade::with_first_criterion;
 use super::Fingerprint;
 use crate::model::Settings;
 use crate::{Error, Result};
 
-/// Version of the form.
-const FORMAT: u32 = 1;
+/// Version of the form. In the first there was one criterion.
+const FORMAT: u32 = 2;
 const FILE: &str = "scscore.safetensors";
 const CONNECTIONS: &str = "connections";
 
@@ -81,13 +83,19 @@ impl ScoreCheckpoint {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let container = Container::from_bytes(bytes)?;
-        let header: Header = serde_json::from_str(&container.header).map_err(damaged)?;
-        if header.score_checkpoint != FORMAT {
-            return Err(Error::Model(format!(
-                "it has format {}, this version reads {FORMAT}",
-                header.score_checkpoint
-            )));
+        let mut value: Value = serde_json::from_str(&container.header).map_err(damaged)?;
+        let format = value.get("score_checkpoint").and_then(Value::as_u64);
+        match (format, value.as_object_mut()) {
+            (Some(1), Some(fields)) => with_first_criterion(fields),
+            (Some(format), _) if format == u64::from(FORMAT) => {}
+            _ => {
+                let format = format.map_or("no format".into(), |f| format!("format {f}"));
+                return Err(Error::Model(format!(
+                    "it has {format}, this version reads 1 to {FORMAT}"
+                )));
+            }
         }
+        let header: Header = serde_json::from_value(value).map_err(damaged)?;
         let array = container.array(CONNECTIONS)?;
         let values = array.numbers::<f64>()?;
         let n_genes = array.shape.get(1).copied().unwrap_or(0).max(1);

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | 1 | one covariate without a name, `n_batches` in place of a design, batches named even if there is one only; no offsets and no input shift, no medians of total counts (`library` is 0). The first files have their history in the header and their number of threads in the settings, the next ones the seconds as its tenth column |
 //! | 2 | no checksum; offsets and input shift (`encoder.centre`) lie gene by gene; cells are remembered as `anchors`, all zero for none. The first ones remember no latent values, which mapping needs today: they count as none. Separate masks of a model without batches stay one mask when batches are mapped to it. Settings that were measured and dropped: `mask_pooling` and `consensus_every` concern the training alone; models with `batch_dispersion` or offsets of the extra zeros are refused |
+//! | 3 | its settings have no `criterion`, which was `mse` |
 
 use serde_json::{json, Map, Value};
 
@@ -14,7 +15,7 @@ use crate::model::{EpochRecord, N_COLUMNS};
 use crate::{Error, Result};
 
 /// Version of the form of a model's file. Raised when an older reader could not read a newer file.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// A container in today's form.
 pub(super) fn upgraded(mut container: Container) -> Result<Container> {
@@ -30,8 +31,13 @@ pub(super) fn upgraded(mut container: Container) -> Result<Container> {
         Some(1) => {
             from_1(fields, &mut container)?;
             from_2(fields, &mut container)?;
+            from_3(fields);
         }
-        Some(2) => from_2(fields, &mut container)?,
+        Some(2) => {
+            from_2(fields, &mut container)?;
+            from_3(fields);
+        }
+        Some(3) => from_3(fields),
         _ => return Err(unknown(format, fields)),
     }
     container.header = header.to_string();
@@ -145,7 +151,6 @@ fn history_from_header(
 
 /// What there is per batch lies batch by batch, and what is remembered of cells has another name.
 fn from_2(fields: &mut Map<String, Value>, container: &mut Container) -> Result<()> {
-    fields.insert("format".into(), json!(FORMAT));
     without_dropped_settings(fields, container)?;
     let names = container.arrays.keys();
     let by_gene =
@@ -173,6 +178,19 @@ fn from_2(fields: &mut Map<String, Value>, container: &mut Container) -> Result<
         }
     }
     Ok(())
+}
+
+/// The criterion of the connection adjustment could not be chosen.
+fn from_3(fields: &mut Map<String, Value>) {
+    fields.insert("format".into(), json!(FORMAT));
+    with_first_criterion(fields);
+}
+
+/// Gives settings from before there was a choice the criterion that there was.
+pub(super) fn with_first_criterion(fields: &mut Map<String, Value>) {
+    if let Some(Value::Object(settings)) = fields.get_mut("settings") {
+        settings.insert("criterion".into(), json!("mse"));
+    }
 }
 
 /// Settings that there were for a while only.

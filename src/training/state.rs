@@ -22,7 +22,7 @@ pub struct TrainState<B: Backend = Cpu> {
     pub(super) optimiser: Adam,
     pub(super) sampler: Sampler,
     pub(super) generators: Generators,
-    pub(super) errors: ErrorSums,
+    pub(super) gene_sums: SummedOverCells,
     pub(super) early_stopping: EarlyStopping,
 }
 
@@ -35,11 +35,11 @@ pub(super) struct Generators {
     pub(super) adjustment: Vec<ChaCha8Rng>,
 }
 
-/// Squared errors since the last adjustment of the connections.
+/// What the criterion asks for, since the last adjustment of the connections.
 #[derive(Debug)]
-pub(super) struct ErrorSums {
-    /// Masks x genes, in double precision.
-    pub(super) squared: Tensor,
+pub(super) struct SummedOverCells {
+    /// Masks x statistics x genes, in double precision.
+    pub(super) values: Tensor,
     /// Cells that they are summed over, per mask.
     pub(super) n_cells: Vec<f64>,
 }
@@ -51,7 +51,7 @@ pub struct Standing {
     pub steps: i32,
     /// How far the random streams are: cells, depth, latent noise, dropout, and one adjustment per mask.
     pub positions: Vec<u64>,
-    /// Cells whose errors are summed, per mask.
+    /// Cells that the genes' sums are of, per mask.
     pub n_cells: Vec<f64>,
     /// Looks at the validation loss without progress.
     pub checks_without_progress: usize,
@@ -70,8 +70,8 @@ pub struct StateParts {
     pub best: Option<Snapshot>,
     /// The optimiser's moments.
     pub moments: BTreeMap<TensorId, Tensor>,
-    /// Masks x genes, squared errors since the last adjustment, in double precision.
-    pub squared_error: Tensor,
+    /// Masks x statistics x genes, sums over the cells since the last adjustment, in double precision.
+    pub gene_sums: Tensor,
     /// The record so far.
     pub history: History,
 }
@@ -84,7 +84,8 @@ impl<B: Backend> TrainState<B> {
     pub fn new(model: Vae<B>, split: &Split, settings: &Settings) -> Result<Self> {
         let streams = Streams::new(settings.seed);
         let n_masks = model.wiring().masks.len();
-        let shape = (n_masks, model.n_genes());
+        let statistics = settings.criterion.criterion().statistics();
+        let shape = (n_masks, statistics.len(), model.n_genes());
         Ok(TrainState {
             history: History::default(),
             optimiser: Adam::new(settings.lr, settings.eps, settings.weight_decay),
@@ -102,8 +103,8 @@ impl<B: Backend> TrainState<B> {
                     .map(|mask| streams.stream(Purpose::Adjustment, mask))
                     .collect(),
             },
-            errors: ErrorSums {
-                squared: Tensor::zeros(shape, DType::F64, model.backend().device())?,
+            gene_sums: SummedOverCells {
+                values: Tensor::zeros(shape, DType::F64, model.backend().device())?,
                 n_cells: vec![0.0; n_masks],
             },
             early_stopping: EarlyStopping::default(),
@@ -128,7 +129,7 @@ impl<B: Backend> TrainState<B> {
             standing: Standing {
                 steps: self.optimiser.steps,
                 positions,
-                n_cells: self.errors.n_cells.clone(),
+                n_cells: self.gene_sums.n_cells.clone(),
                 checks_without_progress: self.early_stopping.checks_without_progress,
                 best: best.as_ref().map(|best| (best.loss, best.epoch)),
             },
@@ -137,7 +138,7 @@ impl<B: Backend> TrainState<B> {
             moments: moments
                 .map(|(&id, tensor)| Ok((id, tensor.copy()?)))
                 .collect::<Result<_>>()?,
-            squared_error: self.errors.squared.copy()?,
+            gene_sums: self.gene_sums.values.copy()?,
             history: self.history.clone(),
         })
     }
@@ -164,11 +165,11 @@ impl<B: Backend> TrainState<B> {
         for (rng, &position) in others.zip(&positions[2..]) {
             rng.set_word_pos(position);
         }
-        if parts.squared_error.dims() != self.errors.squared.dims() {
-            return Err(misfit("squared errors"));
+        if parts.gene_sums.dims() != self.gene_sums.values.dims() {
+            return Err(misfit("sums of the genes"));
         }
-        self.errors.squared = parts.squared_error.to_device(&device)?;
-        self.errors.n_cells = standing.n_cells;
+        self.gene_sums.values = parts.gene_sums.to_device(&device)?;
+        self.gene_sums.n_cells = standing.n_cells;
         self.optimiser.steps = standing.steps;
         self.optimiser.moments.clear();
         for (id, parameter) in self.model.parameters() {

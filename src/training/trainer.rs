@@ -7,12 +7,12 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::state::{ErrorSums, TrainState};
+use super::state::{SummedOverCells, TrainState};
 use super::Monitor;
 use crate::backend::Backend;
 use crate::counts::CountsView;
 use crate::kernels::Wiring;
-use crate::layers::{adjust, Criterion, GeneErrors, MeanSquaredError};
+use crate::layers::{adjust, Criterion, GeneSums};
 use crate::model::{
     EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
 };
@@ -109,7 +109,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             monitor,
             n_train: split.n_train(),
             validation: validation_chunks(view, split),
-            criterion: &MeanSquaredError,
+            criterion: settings.criterion.criterion(),
             learns_from: None,
             checkpoints: None,
             memory: B::LossMemory::default(),
@@ -238,7 +238,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 optimiser,
                 generators,
                 sampler,
-                errors,
+                gene_sums,
                 ..
             } = state;
             let step = || -> Result<Loss> {
@@ -257,7 +257,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                     parameters.retain(|(id, _)| belongs_to_level(*id, first));
                 }
                 optimiser.step(model.backend(), &parameters, &gradients)?;
-                errors.add(&loss, &minibatch, model.wiring())?;
+                gene_sums.add(&loss, &minibatch, model.wiring())?;
                 Ok(loss)
             };
             // The next mini-batch is gathered beside the step, which leaves threads idle here and there.
@@ -281,10 +281,13 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut masks = state.model.masks();
         let weights = state.model.encoder.weights.to_vec1::<f32>()?;
         let wiring = state.model.wiring().clone();
-        let squared_error = state.errors.squared.to_vec2::<f64>()?;
+        let log_theta = match &state.model.decoder.log_theta {
+            Some(log_theta) => Some(log_theta.to_vec1::<f32>()?),
+            None => None,
+        };
         let mut changed = 0;
         for (m, mask) in masks.iter_mut().enumerate() {
-            let n_cells = state.errors.n_cells[m];
+            let n_cells = state.gene_sums.n_cells[m];
             if n_cells == 0.0 {
                 continue;
             }
@@ -297,14 +300,17 @@ impl<'a, B: Backend> Trainer<'a, B> {
                     Err(_) => f32::INFINITY,
                 }
             };
-            let misfit = self.criterion.misfit(&GeneErrors {
-                squared_error: &squared_error[m],
+            let sums = state.gene_sums.values.narrow(0, m, 1)?.flatten_all()?;
+            let need = self.criterion.need(&GeneSums {
+                statistics: self.criterion.statistics(),
+                values: &sums.to_vec1::<f64>()?,
                 n_cells,
+                log_theta: log_theta.as_deref(),
             });
             let rng = &mut state.generators.adjustment[m];
-            changed += adjust(mask, &misfit, &weight, &rules, rng).total();
+            changed += adjust(mask, &need, &weight, &rules, rng).total();
         }
-        state.errors.clear()?;
+        state.gene_sums.clear()?;
         let inheritance = state.model.rewire(&masks)?;
         state.optimiser.rewire(&inheritance)?;
         Ok(changed)
@@ -329,23 +335,24 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 }
 
-impl ErrorSums {
+impl SummedOverCells {
     fn add(&mut self, loss: &Loss, minibatch: &MiniBatch, wiring: &Wiring) -> Result<()> {
-        let Some(new) = &loss.squared_error else {
+        let Some(new) = &loss.gene_sums else {
             return Ok(());
         };
+        let new = new.to_dtype(DType::F64)?;
         for (row, segment) in minibatch.segments.iter().enumerate() {
-            let mask = segment.batch.min(wiring.masks.len() - 1);
-            let sum = self.squared.narrow(0, mask, 1)?;
-            let new = new.narrow(0, row, 1)?.to_dtype(DType::F64)?;
-            self.squared.slice_set(&(sum + new)?, 0, mask)?;
+            let mask = wiring.mask_index(segment.batch);
+            let sum = self.values.narrow(0, mask, 1)?.squeeze(0)?;
+            let sum = (sum + new.narrow(1, row, 1)?.squeeze(1)?)?;
+            self.values.slice_set(&sum.unsqueeze(0)?, 0, mask)?;
             self.n_cells[mask] += segment.rows.len() as f64;
         }
         Ok(())
     }
 
     fn clear(&mut self) -> Result<()> {
-        self.squared = self.squared.zeros_like()?;
+        self.values = self.values.zeros_like()?;
         self.n_cells.fill(0.0);
         Ok(())
     }

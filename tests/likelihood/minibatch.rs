@@ -4,11 +4,13 @@ use pulp::Arch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::kernels::{
-    decode_loss, special, DecodeLossInput, GeneMajorCounts, Head, Likelihood, Parameters, Segment,
-    Wiring, Workspace,
+    decode_loss, special, DecodeLossInput, GeneMajorCounts, GeneStatistic, Head, Likelihood,
+    Parameters, Segment, Wiring, Workspace,
 };
 use scvae::layers::{wire, ConnectionMask};
 use scvae::Result;
+
+use crate::close::assert_close;
 
 pub const ALL: [Likelihood; 3] = [Likelihood::Zinb, Likelihood::Nb, Likelihood::Poisson];
 
@@ -112,6 +114,7 @@ impl Batch {
             log_theta: likelihood.has_dispersion().then_some(&self.log_theta),
             log_library: &self.log_library,
             counts: &self.counts,
+            statistics: &GeneStatistic::ALL,
         };
         let loss = decode_loss(Arch::new(), &input, gradients, workspace)?;
         let found = workspace.gradients.clone();
@@ -120,7 +123,7 @@ impl Batch {
             d_scale: found.scale.weights,
             d_dropout: found.dropout.weights,
             d_log_theta: found.log_theta.unwrap_or_default(),
-            squared_error: found.squared_error,
+            gene_sums: found.gene_sums,
         })
     }
 
@@ -154,7 +157,7 @@ impl Batch {
             d_scale: vec![0.0; n],
             d_dropout: vec![0.0; n],
             d_log_theta: vec![0.0; n_genes],
-            squared_error: vec![0.0; n_genes * self.segments.len()],
+            gene_sums: vec![0.0; GeneStatistic::ALL.len() * self.segments.len() * n_genes],
             shares: vec![0.0; n],
             magnitude: vec![0.0; n_genes],
         };
@@ -187,10 +190,24 @@ impl Batch {
                 out.magnitude[g] += (part * entry.d_log_theta).abs();
                 out.shares[i] = (column(g) - log_sum).exp();
                 total += out.d_scale[i];
-                for (s, segment) in self.segments.iter().enumerate() {
-                    if segment.rows.contains(&c) {
-                        out.squared_error[s * n_genes + g] += (x - kept * a.exp()).powi(2);
-                    }
+                let mean = kept * a.exp();
+                let (share, library) = (out.shares[i], f64::from(self.log_library[c]).exp());
+                let segment = self.segments.iter().position(|s| s.rows.contains(&c));
+                for (k, statistic) in GeneStatistic::ALL.iter().enumerate() {
+                    let at = (k * self.segments.len() + segment.unwrap()) * n_genes + g;
+                    out.gene_sums[at] += match statistic {
+                        GeneStatistic::SquaredError => (x - mean).powi(2),
+                        GeneStatistic::LogSquaredError => (x.ln_1p() - mean.ln_1p()).powi(2),
+                        GeneStatistic::Expected => mean,
+                        GeneStatistic::SquaredExpected => mean.powi(2),
+                        GeneStatistic::Count => x,
+                        GeneStatistic::LogShare if x == 0.0 => 0.0,
+                        GeneStatistic::LogShare => x * (column(g) - log_sum),
+                        GeneStatistic::Rate => library * share,
+                        GeneStatistic::Share => share,
+                        // It needs the mean first, see below.
+                        GeneStatistic::ShareVariation => 0.0,
+                    };
                 }
             }
             for g in 0..n_genes {
@@ -198,7 +215,43 @@ impl Batch {
                 out.d_scale[i] -= out.shares[i] * total;
             }
         }
+        let last = GeneStatistic::ALL.len() - 1;
+        assert_eq!(GeneStatistic::ALL[last], GeneStatistic::ShareVariation);
+        for (s, segment) in self.segments.iter().enumerate() {
+            for g in 0..n_genes {
+                let shares = segment.rows.clone().map(|c| out.shares[g * n_cells + c]);
+                let mean = shares.clone().sum::<f64>() / segment.rows.len() as f64;
+                out.gene_sums[(last * self.segments.len() + s) * n_genes + g] =
+                    shares.map(|share| (share - mean).powi(2)).sum();
+            }
+        }
         out
+    }
+
+    /// Whether sums over cells are those of the naive way. They are formed of single-precision entries, of which some are
+    /// differences.
+    pub fn assert_gene_sums(&self, got: &[f32], naive: &Naive) {
+        assert_eq!(got.len(), naive.gene_sums.len());
+        let n = self.log_theta.len();
+        let n_segments = self.segments.len();
+        let sum_of = |statistic: GeneStatistic, at: usize| {
+            let k = GeneStatistic::ALL.iter().position(|&s| s == statistic);
+            naive.gene_sums[k.unwrap() * n_segments * n + at]
+        };
+        for (i, (&got, &want)) in std::iter::zip(got, &naive.gene_sums).enumerate() {
+            let statistic = GeneStatistic::ALL[i / (n_segments * n)];
+            let at = i % (n_segments * n);
+            let absolute = match statistic {
+                GeneStatistic::SquaredError => 1e-9,
+                GeneStatistic::LogSquaredError => 1e-5,
+                // Below 1.6e-38 a share is taken as that, and its logarithm is rounded like the largest logit.
+                GeneStatistic::LogShare => 1e-6 * sum_of(GeneStatistic::Count, at),
+                GeneStatistic::ShareVariation => 1e-6 * sum_of(GeneStatistic::Share, at).powi(2),
+                _ => 1e-30,
+            };
+            let what = format!("{statistic:?}[{at}]");
+            assert_close(f64::from(got), want, 1e-4, absolute, &what);
+        }
     }
 }
 
@@ -216,7 +269,8 @@ pub struct Fused {
     pub d_scale: Vec<f32>,
     pub d_dropout: Vec<f32>,
     pub d_log_theta: Vec<f32>,
-    pub squared_error: Vec<f32>,
+    /// Statistics x segments x genes, all there are.
+    pub gene_sums: Vec<f32>,
 }
 
 pub struct Naive {
@@ -224,7 +278,8 @@ pub struct Naive {
     pub d_scale: Vec<f64>,
     pub d_dropout: Vec<f64>,
     pub d_log_theta: Vec<f64>,
-    pub squared_error: Vec<f64>,
+    /// Statistics x segments x genes, all there are.
+    pub gene_sums: Vec<f64>,
     pub shares: Vec<f64>,
     /// Per gene, the sum of the absolute parts of `d_log_theta`, against which its rounding is measured.
     pub magnitude: Vec<f64>,
@@ -283,6 +338,7 @@ impl Layer {
             log_theta: likelihood.has_dispersion().then_some(&batch.log_theta),
             log_library: &batch.log_library,
             counts: &batch.counts,
+            statistics: &GeneStatistic::ALL,
         }
     }
 

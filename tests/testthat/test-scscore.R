@@ -51,3 +51,25 @@ test_that("informative genes are chosen by threshold or number", {
   expect_error(informativeGenes(1:3), class = "scvae_error_argument")
   expect_error(informativeGenes(score, threshold = 2), class = "scvae_error_argument")
 })
+
+test_that("the criterion of the connections can be chosen", {
+  sim <- simulateCounts(n_cells = 200, n_genes = 300, seed = 1)
+  fit <- function(...) {
+    fitSCVAE(
+      sim$counts,
+      connections = connectionControl(...), min_genes = 10, max_epochs = 12, n_hidden = 16,
+      seed = 1, threads = 1, verbose = FALSE
+    )
+  }
+  default <- fit()
+  expect_identical(fit(criterion = "mse")$model, default$model)
+  criteria <- setdiff(eval(formals(connectionControl)$criterion), "mse")
+  others <- lapply(criteria, function(criterion) fit(criterion = criterion)$genes$n_connections)
+  for (connections in others) {
+    # The total stays, what goes where does not.
+    expect_identical(sum(connections), sum(default$genes$n_connections))
+    expect_false(identical(connections, default$genes$n_connections))
+  }
+  expect_length(unique(others), length(criteria))
+  expect_error(connectionControl(criterion = "variance"), class = "scvae_error_argument")
+})
