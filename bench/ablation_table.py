@@ -51,6 +51,9 @@ The paper's masks M^b share nothing but their start: each is adjusted from its o
 - consensus every 10 epochs: separate adjustment, but every 10 epochs all masks restart from the connections that
   most of them have.
 
+The rows of separate masks are from before the bound of their starting weights was mended (it followed the
+union of the masks, and changed with it); they were not made anew.
+
 Pooling and consensus were taken out of the package after this; they are in the commit "Batches: differences measured
 from matching cells", as the settings `mask_pooling` and `consensus_every`. `bench/dropped.sh DATA_DIR` makes their rows
 from that commit, with today's number of nearest cells.
