@@ -15,6 +15,7 @@ use scvae::backend::Cpu;
 use scvae::batches::Design;
 use scvae::counts::{filter, CountsView};
 use scvae::kernels::Likelihood;
+use scvae::layers::CriterionName;
 use scvae::model::{BatchMasks, Stopped};
 use scvae::results::{embed, reconstruct, Output, Reconstruction};
 use scvae::saved::{Checkpoint, Fingerprint, SavedModel};
@@ -210,6 +211,12 @@ fn check(name: &str) {
     let is_1 = name.starts_with("format1");
     assert_eq!(settings.batch_offsets, !is_1, "{name}");
     assert_eq!(settings.beta, if is_1 { 1.0 } else { 0.2 }, "{name}");
+    let criterion = match has("deviance") {
+        true => CriterionName::Deviance,
+        // There was no choice before.
+        false => CriterionName::Mse,
+    };
+    assert_eq!(settings.criterion, criterion, "{name}");
     assert_eq!(saved.history.stopped, Stopped::Completed, "{name}");
     assert_eq!(saved.history.best_epoch.is_some(), has("early"), "{name}");
     let mut epochs = saved.history.epochs.iter();
@@ -218,7 +225,7 @@ fn check(name: &str) {
     assert_eq!(saved.library.len(), batches.names.len().max(1), "{name}");
     let known = saved.library.iter().all(|&library| library > 0.0);
     assert_eq!(known, !is_1, "{name}: {:?}", saved.library);
-    let remembers = ["00d8db8", "c857814", "82b4957", "format3"];
+    let remembers = ["00d8db8", "c857814", "82b4957", "format3", "format4"];
     let remembers = remembers.iter().any(|version| name.contains(version)) && !has("forgets");
     assert_eq!(saved.cell_groups.is_some(), remembers, "{name}");
     if let Some(groups) = &saved.cell_groups {
@@ -270,6 +277,13 @@ fn files_of_format_3_are_read() {
 }
 
 #[test]
+fn files_of_format_4_are_read() {
+    let names = names("format4");
+    assert_eq!(names.len(), 2);
+    names.iter().for_each(|name| check(name));
+}
+
+#[test]
 fn models_of_dropped_experiments_are_refused() {
     for (name, what) in DROPPED
         .iter()
@@ -286,7 +300,9 @@ fn models_of_dropped_experiments_are_refused() {
 fn a_frozen_checkpoint_goes_on_to_what_its_version_made_of_it() {
     let matrix = matrix();
     let view = filter(&matrix, 0, 0).unwrap();
-    for name in names("checkpoint1") {
+    let checkpoints = names("checkpoint");
+    assert_eq!(checkpoints.len(), 3, "two of format 1, one of format 2");
+    for name in checkpoints {
         let (known, resume) = Checkpoint::from_bytes(&bytes(&name)).unwrap();
         let batches = batches(&name);
         let fingerprint = Fingerprint::of(&view, &batches.codes, &gene_names());

@@ -8,7 +8,8 @@
 # |---|---|
 # | 1 | 5d1b1e8 the first that can be built, history in the header; 13cb052 with seconds in the history; c3e11e6 the last |
 # | 2 | 84d6fc8 the first; a7a0546 the last without latent values of groups, 00d8db8 the first with them; 60e2780 and c857814 settings and offsets that were measured and dropped; 82b4957 the last |
-# | 3 | HEAD |
+# | 3 | 8957484 the last, with the first checkpoints |
+# | 4 | HEAD, with checkpoints of format 2 |
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -24,22 +25,24 @@ case $commit in
   a7a0546 | 00d8db8) api="$own/api_2.rs $own/api_2_training_remembers.rs"; names="covariates" ;;
   c857814) api="$own/api_2.rs $own/api_2_remembers_later.rs"; names="none two" ;;
   82b4957) api="$own/api_2.rs $own/api_2_remembers_later.rs"; names="none_nb_early_forgets separate_mapped separate_two two covariates" ;;
-  HEAD) api=$own/api_3.rs; names="none_nb_early_forgets separate_mapped separate_three poisson_two two covariates
+  8957484) api=$own/api_3.rs; names="none_nb_early_forgets separate_mapped separate_three poisson_two two covariates
     checkpoint_early_covariates checkpoint_nb_early_separate_two" ;;
+  HEAD) api=$own/api_3.rs; names="deviance_two covariates checkpoint_deviance_early_separate_two" ;;
   *) echo "No models are frozen of $commit." >&2; exit 1 ;;
 esac
 case $commit in
   5d1b1e8 | 13cb052 | c3e11e6) format=1 ;;
-  HEAD) format=3 ;;
+  8957484) format=3 checkpoint=1 ;;
+  HEAD) format=4 checkpoint=2 ;;
   *) format=2 ;;
 esac
 [ $# -gt 0 ] && names=$*
 
 file_of() {
   case $1 in
-    checkpoint_*) echo "tests/formats/checkpoint1_${1#checkpoint_}" ;;
+    checkpoint_*) echo "tests/formats/checkpoint${checkpoint}_${1#checkpoint_}" ;;
     *) case $commit in
-      HEAD) echo "tests/formats/format${format}_$1" ;;
+      8957484 | HEAD) echo "tests/formats/format${format}_$1" ;;
       *) echo "tests/formats/format${format}_${commit}_$1" ;;
     esac ;;
   esac

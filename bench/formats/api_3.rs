@@ -11,7 +11,7 @@ use std::cell::RefCell;
 /// With `checkpoint` in the name, the bytes are those of the checkpoint after the second epoch.
 fn written(view: &CountsView, name: &str) -> (Vec<u8>, SavedModel, Vec<usize>) {
     let batches = batches(name);
-    let settings = settings(name);
+    let settings = with_criterion(settings(name), name);
     let n_levels = batches.covariates.iter().map(|c| c.1.len()).collect();
     let design = Design::new(n_levels, batches.levels).unwrap();
     let cells = TrainingCells {
@@ -39,7 +39,7 @@ fn written(view: &CountsView, name: &str) -> (Vec<u8>, SavedModel, Vec<usize>) {
     training.save_with(1, &save);
     let trained = training.run().unwrap();
     let embedding = embed(&trained.model, view, &batches.codes, &|| false).unwrap();
-    let groups = remember(&trained.model, view, &batches.codes, &embedding).unwrap();
+    let groups = remember(&trained.model, view, &batches.codes, &embedding, &|| false).unwrap();
     let mut saved = SavedModel {
         library: median_library(view, &batches.codes, design.n_batches()),
         cell_groups: (!name.contains("forgets")).then_some(groups),
@@ -60,6 +60,15 @@ fn written(view: &CountsView, name: &str) -> (Vec<u8>, SavedModel, Vec<usize>) {
         false => saved.to_bytes().unwrap(),
     };
     (bytes, saved, codes)
+}
+
+/// The criterion that the name says, if it says one: in format 3 there was no choice.
+fn with_criterion(settings: Settings, name: &str) -> Settings {
+    let mut fields = serde_json::to_value(settings).unwrap();
+    if name.contains("deviance") {
+        fields["criterion"] = "deviance".into();
+    }
+    serde_json::from_value(fields).unwrap()
 }
 
 /// The same cells once more, as a batch that is mapped to a model without batches.

@@ -323,7 +323,6 @@ impl WithSimd for SendBack<'_> {
             Some(head) => block.dropout_gradients.clear_for(head, wiring, genes),
             None => block.dropout_gradients = HeadGradients::default(),
         }
-        // In a block a gene's biases lie side by side.
         let wanted = pass.wanted();
         let n_columns = wanted.n_columns();
         let wants_shares = [
@@ -333,6 +332,7 @@ impl WithSimd for SendBack<'_> {
         ]
         .iter()
         .any(|&statistic| wanted.wants(statistic));
+        // In a block a gene's biases lie side by side.
         let n_biases = |gradients: &HeadGradients| gradients.bias.len() / n_genes;
         let n_scale = n_biases(&block.scale_gradients);
         let n_dropout = n_biases(&block.dropout_gradients);

@@ -218,6 +218,11 @@ mod tests {
         assert!(worst(-87, 200, |x| softplus_parts(simd, x).value, ln_1p_exp) < 5e-7);
         assert!(worst(-87, 200, |x| softplus_parts(simd, x).slope, logistic) < 5e-7);
         assert!(worst(-43, 200, |x| softplus_parts(simd, x).excess, excess) < 1e-6);
+        assert!(worst(0, 10_000, |x| super::ln_1p(simd, x), f64::ln_1p) < 4e-7);
+        for x in [3e5, 1e9, 1e30] {
+            let error = f64::from(super::ln_1p(simd, x)) / f64::from(x).ln_1p() - 1.0;
+            assert!(error.abs() < 4e-7, "{x}");
+        }
         let ln_1p = |x: f32| twice_atanh(simd, x / (2.0 + x));
         for i in -5000..=10_000 {
             let x = i as f32 * 1e-4;

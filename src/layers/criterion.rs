@@ -143,8 +143,8 @@ impl Criterion for RateDispersion {
     }
 }
 
-/// By how much the fitted rates explain the gene's counts better than a rate that is the same for all cells: the Poisson
-/// deviance that they take away.
+/// By how much the fitted rates explain the gene's counts better than a rate that is the same for all cells, of all
+/// batches: half of the Poisson deviance that they take away.
 #[derive(Debug, Clone, Copy)]
 pub struct ExplainedDeviance;
 
