@@ -70,7 +70,7 @@ pub fn matches(
             return all;
         }
         let [a, b] = batches;
-        let pairs = mutual(&of_batches[a], &of_batches[b], view.n_genes());
+        let pairs = mutual(&of_batches[a], &of_batches[b], view.n_genes(), should_stop);
         all.push(Matches { batches, pairs });
     }
     all
@@ -138,11 +138,15 @@ fn dot(profile: &Profile, dense: &[f32]) -> f32 {
         .sum()
 }
 
-/// Pairs of cells that are among each other's nearest, by the cosine of their profiles without the common mean.
-fn mutual(a: &[Profile], b: &[Profile], n_genes: usize) -> Vec<[usize; 2]> {
+/// Pairs of cells that are among each other's nearest, by the cosine of their profiles without the common mean; none when
+/// asked to stop.
+fn mutual(a: &[Profile], b: &[Profile], n_genes: usize, should_stop: Stop) -> Vec<[usize; 2]> {
     let similarity: Vec<Vec<f32>> = a
         .par_iter()
         .map(|from| {
+            if should_stop() {
+                return vec![0.0; b.len()];
+            }
             let mut dense = vec![0.0; n_genes];
             for (&gene, &value) in from.genes.iter().zip(&from.values) {
                 dense[gene as usize] = value;
@@ -153,6 +157,9 @@ fn mutual(a: &[Profile], b: &[Profile], n_genes: usize) -> Vec<[usize; 2]> {
             to.collect()
         })
         .collect();
+    if should_stop() {
+        return Vec::new();
+    }
     let nearest_of_a: Vec<Vec<usize>> = similarity.iter().map(|row| highest(row)).collect();
     let nearest_of_b = (0..b.len()).map(|j| {
         let column: Vec<f32> = similarity.iter().map(|row| row[j]).collect();
