@@ -111,14 +111,15 @@ setMethod("runSCVAE", "ANY", function(x, ...) {
 })
 
 calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, filtered_cells = "embed",
-                            checkpoint = NULL, checkpoint_every = 1, seed = NULL, verbose = TRUE,
+                            checkpoint = NULL, checkpoint_every = 1, n_repeats = 1, seed = NULL,
+                            verbose = TRUE,
                             call) {
   args <- split_dots(...)
   if (!is.null(BPPARAM)) {
     args$settings$threads <- workers(BPPARAM, args$settings$threads, verbose, call)
   }
   settings <- settings_from(args$settings, call)
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
   counts <- do.call(as_counts, c(list(x), args$input, list(call = call)), quote = TRUE)
   seed <- check_seed(seed, call = call)
   model <- fit_counts(counts, batch, settings, options, seed, verbose, call)
@@ -196,6 +197,10 @@ run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE", gene_sc
 
 with_gene_scores <- function(x, model) {
   genes <- default_names(dim(x), dimnames(x))$genes
-  SummarizedExperiment::rowData(x)$scScore <- unname(scScore(model)[genes])
+  scores <- scScore(model)[genes, c("scscore", "rank", "explained", "signal")]
+  names(scores) <- c("scScore", "scScore_rank", "scScore_explained", "scScore_signal")
+  for (column in names(scores)) {
+    SummarizedExperiment::rowData(x)[[column]] <- scores[[column]]
+  }
   x
 }

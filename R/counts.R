@@ -48,7 +48,7 @@ refuse_dots <- function(own, ..., call) {
   }
   first <- unknown[1]
   known <- c(
-    own, setting_names(), option_names(), "batch", "seed", "verbose", "n_repeats", "details"
+    own, setting_names(), option_names(), "batch", "seed", "verbose", "null", "BPPARAM"
   )
   if (is.null(own_name(first, known))) {
     abort_scvae(

@@ -49,14 +49,24 @@ rs_checkpoint_info <- function(checkpoint) .Call(wrap__rs_checkpoint_info, check
 #' @noRd
 rs_map <- function(model, counts, gene_position, batch, batch_names, settings, progress) .Call(wrap__rs_map, model, counts, gene_position, batch, batch_names, settings, progress)
 
-#' Counts each gene's connections over repeated fits. `checkpoint` is a folder that keeps the fits that are done, or
-#' `NULL`; what is there is not made again.
+#' Fits models and looks at their genes. `numbers` says which of the fits of this seed to make, from 1. `null`: with null
+#' copies of genes, which come after the genes in what is returned. `checkpoint` is a folder that keeps the fits that are
+#' done, or `NULL`; what is there is not made again.
 #' @noRd
-rs_score <- function(counts, gene_names, batch, settings, n_repeats, checkpoint, progress) .Call(wrap__rs_score, counts, gene_names, batch, settings, n_repeats, checkpoint, progress)
+rs_score <- function(counts, gene_names, batch, settings, numbers, null, checkpoint, progress) .Call(wrap__rs_score, counts, gene_names, batch, settings, numbers, null, checkpoint, progress)
 
 #' The seed of the repeated fits that a folder keeps, `NULL` if it keeps none.
 #' @noRd
 rs_score_seed <- function(checkpoint) .Call(wrap__rs_score_seed, checkpoint)
+
+#' Which fits, by number from 1, a folder keeps.
+#' @noRd
+rs_scored <- function(checkpoint, numbers) .Call(wrap__rs_scored, checkpoint, numbers)
+
+#' How likely genes without structure reach as much as each gene, by what null copies reach. `sources` is the gene of each
+#' copy, from 1.
+#' @noRd
+rs_null_p_values <- function(genes, mean, copies, sources) .Call(wrap__rs_null_p_values, genes, mean, copies, sources)
 
 #' Log-probability of counts under the model's distribution; arguments of one length.
 #' @noRd

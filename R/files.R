@@ -110,12 +110,14 @@ loadSCVAE <- function(file) {
 scvae_from_bytes <- function(bytes, info) {
   connections <- info$connections
   dimnames(connections) <- list(info$gene_names, info$batch_names %||% "all")
+  scores <- fits_of_model(seq_along(info$gene_names), connections, info$evidence)
   structure(
     list(
       model = bytes,
       latent = NULL,
       latent_sd = NULL,
-      genes = gene_table(info$gene_names, seq_along(info$gene_names), connections),
+      genes = gene_table(info$gene_names, scores$genes, scores$values$connections),
+      scores = scores,
       connections = connections,
       history = history_table(info$history),
       batch_names = info$batch_names,

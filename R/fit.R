@@ -80,6 +80,9 @@
 #'   it after a sudden end; it is made if there is none. NULL: nothing is kept.
 #' @param checkpoint_every Epochs after which the training is written there, over and over; also
 #'   before the first epoch and after the last.
+#' @param n_repeats Number of fits. The model is the first one's, whatever their number; the others,
+#'   from different starts, count for the score of the genes: see [scScore()], which also gives
+#'   p-values.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the
@@ -90,9 +93,9 @@
 #'   * `latent`, `latent_sd`: mean and standard deviation of the embedding, cells x `n_latent`;
 #'   * `trained_cells`: for each cell, whether it passed the filter and took part in the training
 #'     (as one that was learned from or as one of validation);
-#'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches)
-#'     and `scscore` (these numbers scaled to \[0, 1\]; see [scScore()] for the score over many
-#'     fits);
+#'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches and
+#'     repeats) and `scscore` (these numbers scaled to \[0, 1\]); [scScore()] of the model tells more;
+#'   * `scores`: what the fits know of the genes, for [scScore()];
 #'   * `connections`: number of connections, kept genes x batches;
 #'   * `history`: a data frame with one row per epoch;
 #'   * `batch_names`, `batch`, `batch_column`: the batches, each cell's batch, and the columns it
@@ -140,13 +143,14 @@ fitSCVAE <- function(x,
                      filtered_cells = c("embed", "NA"),
                      checkpoint = NULL,
                      checkpoint_every = 1,
+                     n_repeats = 1,
                      seed = NULL,
                      threads = NULL,
                      device = c("auto", "cpu", "cuda"),
                      verbose = TRUE) {
   call <- rlang::current_env()
   settings <- check_settings(mget(setting_names()), call)
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
   counts <- as_counts(x, ..., call = call)
   model <- fit_counts(
     counts, batch, settings, options, check_seed(seed, call = call), verbose, call
@@ -175,7 +179,11 @@ fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
       options$checkpoint, options$checkpoint_every, keep_interrupted, progress
     )
   }
-  run_fit(train, counts, batch, settings, options, verbose, call)
+  model <- run_fit(train, counts, batch, settings, options, verbose, call)
+  if (options$n_repeats > 1 && model$stopped != "interrupted") {
+    model <- with_repeats(model, counts, batch, settings, options, verbose, call)
+  }
+  model
 }
 
 # What Ctrl-C does is no setting of the model.
@@ -329,13 +337,15 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   batch_labels <- batch$names %||% "all"
   connections <- fit$connections
   dimnames(connections) <- list(counts$gene_names[fit$genes], batch_labels)
+  scores <- fits_of_model(fit$genes, connections, fit$evidence)
   structure(
     list(
       model = fit$model,
       latent = embedding_rows(fit$latent, counts$cell_names),
       latent_sd = embedding_rows(fit$latent_sd, counts$cell_names),
       trained_cells = seq_len(counts$n_cells) %in% fit$cells,
-      genes = gene_table(counts$gene_names, fit$genes, connections),
+      genes = gene_table(counts$gene_names, fit$genes, scores$values$connections),
+      scores = scores,
       connections = connections,
       history = history_table(fit$history),
       batch_names = batch$names,
@@ -365,6 +375,7 @@ embedding_rows <- function(values, cell_names) {
 
 latent_names <- function(n) paste0("SCVAE_", seq_len(n))
 
+# `connections`: those of the kept genes, genes x fits.
 gene_table <- function(gene_names, kept, connections) {
   n <- length(gene_names)
   n_connections <- rep(NA_real_, n)

@@ -77,7 +77,7 @@ plotScScore <- function(score, threshold = 0.6, bins = 50) {
   need_package("ggplot2", "for plots", call)
   bins <- check_number(bins, "bins", min = 2, max = 1000, whole = TRUE, call = call)
   threshold <- check_number(threshold, "threshold", 0, 1, null_ok = TRUE, call = call)
-  score <- score_vector(score, call)
+  score <- score_table(score, call = call)$scscore
   score <- score[!is.na(score)]
   width <- 1 / bins
   middle <- (pmin(floor(score / width), bins - 1) + 0.5) * width

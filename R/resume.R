@@ -54,7 +54,7 @@ resumeSCVAE <- function(checkpoint,
   call <- rlang::current_env()
   check_string(checkpoint, "checkpoint", call = call)
   refuse_settings(dots_names(...), call)
-  options <- fit_options(filtered_cells, NULL, checkpoint_every, call)
+  options <- fit_options(filtered_cells, NULL, checkpoint_every, 1, call)
   options$checkpoint <- existing_folder(checkpoint, call)
   check_flag(verbose, "verbose", call)
   info <- rust_call(rs_checkpoint_info(options$checkpoint), call)
@@ -223,13 +223,14 @@ checkpoint_folder <- function(folder, call) {
 }
 
 # What a fit does besides fitting, checked: what becomes of filtered cells, where checkpoints go.
-fit_options <- function(filtered_cells, checkpoint, checkpoint_every, call) {
+fit_options <- function(filtered_cells, checkpoint, checkpoint_every, n_repeats, call) {
   options <- list(
     filtered_cells = check_choice(filtered_cells, c("embed", "NA"), "filtered_cells", call),
     checkpoint_every = check_number(
       checkpoint_every, "checkpoint_every",
       min = 1, max = .Machine$integer.max, whole = TRUE, call = call
-    )
+    ),
+    n_repeats = check_repeats(n_repeats, call)
   )
   # There also when it is NULL, or `$` would take the entry of the longer name.
   options["checkpoint"] <- list(checkpoint_folder(checkpoint, call))

@@ -8,11 +8,14 @@
 #'
 #' @param criterion What a gene needs connections for, and so what [scScore()] tells of it: genes
 #'   with much of it gain connections, those with little give theirs away.
-#'   `"mse"`, as in the paper: the mean squared error of its expected count.
+#'   `"deviance"`: the Poisson deviance that the fitted rates explain, compared with a rate that is the
+#'   same for all cells of a batch: genes whose pattern over the cells the model knows have much of it.
+#'   `"mse"`, the paper's: the mean squared error of the expected count, which follows how much a gene
+#'   is expressed.
 #'   `"log_mse"`: the same of log(1 + count).
 #'   `"relative_mse"`: the squared error over the variance that the model expects.
-#'   `"dispersion"`: the variance of the fitted rate (`px_scale`) between cells, over its mean.
-#'   `"deviance"`: the Poisson deviance that the fitted rates explain.
+#'   `"dispersion"`: the variance of the fitted rate (`px_scale`) between cells of a batch, over its
+#'   mean.
 #' @param alpha_init,alpha_min,alpha_max The fraction of the hidden units that a gene is connected
 #'   with at the start, at least and at most; each above 0 and at most 1, and in this order:
 #'   `alpha_min <= alpha_init <= alpha_max`.
@@ -28,7 +31,7 @@
 #' connectionControl(alpha_init = 0.3)
 #' @export
 connectionControl <- function(criterion = c(
-                                "mse", "log_mse", "relative_mse", "dispersion", "deviance"
+                                "deviance", "mse", "log_mse", "relative_mse", "dispersion"
                               ),
                               alpha_init = 0.2, alpha_min = 0.05, alpha_max = 0.5, n_al = 0.06,
                               n_pl = 0.08, n_pw = 0.02, q_w = 0.001, v_w = 1e-5,
@@ -37,7 +40,7 @@ connectionControl <- function(criterion = c(
   fraction <- function(x, name, open = character()) {
     check_number(x, name, min = 0, max = 1, open = open, call = call)
   }
-  criteria <- c("mse", "log_mse", "relative_mse", "dispersion", "deviance")
+  criteria <- c("deviance", "mse", "log_mse", "relative_mse", "dispersion")
   out <- list(
     criterion = check_choice(criterion, criteria, "criterion", call),
     alpha_init = fraction(alpha_init, "alpha_init", "min"),
@@ -137,7 +140,7 @@ setting_names <- function() {
 }
 
 # Those that say what a fit does besides fitting.
-option_names <- function() c("filtered_cells", "checkpoint", "checkpoint_every")
+option_names <- function() c("filtered_cells", "checkpoint", "checkpoint_every", "n_repeats")
 
 # The settings from named arguments of any of the package's functions; the rest has the defaults
 # of fitSCVAE().

@@ -330,7 +330,7 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
   model <- methods::slot(reduction, "misc")$model
   trained <- colnames(object) %in% model$cell_names[model$trained_cells]
   object[[trained_column(reduction.name)]] <- stats::setNames(trained, colnames(object))
-  object[[assay]] <- add_gene_scores(object[[assay]], model, layer)
+  object[[assay]] <- add_gene_scores(object[[assay]], scScore(model), layer)
   # The log keeps every argument, so a batch given as a vector is left out of it.
   if (length(batch) > 1) {
     batch <- NULL
@@ -340,7 +340,7 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
 
 run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use, verbose, ...,
                          filtered_cells = "embed", checkpoint = NULL, checkpoint_every = 1,
-                         call) {
+                         n_repeats = 1, call) {
   need_package("SeuratObject", "for a dimensional reduction", call)
   check_string(reduction.key, "reduction.key", call = call)
   if (!grepl("^[a-zA-Z][a-zA-Z0-9]*_$", reduction.key)) {
@@ -355,7 +355,7 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
     )
   }
   settings <- settings_from(list(...), call, also = option_names())
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, call)
+  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
   seed <- check_seed(seed.use, "seed.use", call)
   counts <- as_counts(object, call = call)
   if (!is.null(features)) {
@@ -387,30 +387,3 @@ named_data <- function(counts) {
   data
 }
 
-# The score of each gene goes to the assay's gene table, in the form that the version's
-# VariableFeatures() and HVFInfo() know.
-add_gene_scores <- function(assay, model, layer) {
-  genes <- model$genes
-  variable <- !is.na(genes$scscore) & genes$scscore >= 0.6
-  rank <- rep(NA_real_, nrow(genes))
-  rank[variable] <- rank(-genes$scscore[variable], ties.method = "first")
-  table <- data.frame(
-    score = genes$scscore, variable = variable, rank = rank,
-    row.names = genes$gene
-  )
-  table <- table[rownames(assay), , drop = FALSE]
-  rownames(table) <- rownames(assay)
-  table$variable[is.na(table$variable)] <- FALSE
-  prefixes <- if (inherits(assay, "StdAssay")) {
-    # Split layers need columns of their own to be found; the last serves when they are joined.
-    paste0("vf_scscore_", unique(c(assay5_layers(assay, layer, NULL), layer)), "_")
-  } else {
-    "scscore."
-  }
-  for (prefix in prefixes) {
-    for (column in names(table)) {
-      assay[[paste0(prefix, column)]] <- stats::setNames(table[[column]], rownames(table))
-    }
-  }
-  assay
-}

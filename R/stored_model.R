@@ -71,6 +71,23 @@ stored_models <- function(object, name) {
   )
 }
 
+# The scores that an object holds, NULL if it holds none: those put with the genes of an assay, or
+# the model's; and the seconds that the fit took, if known.
+stored_scores <- function(object, name, assay = NULL) {
+  if (inherits(object, "Seurat") && is.null(name)) {
+    assay <- assay %||% SeuratObject::DefaultAssay(object)
+    kept <- slot(object[[assay]], "misc")$scscore
+    if (!is.null(kept)) {
+      return(list(score = kept))
+    }
+  }
+  if (length(stored_models(object, name)$models) == 0) {
+    return(NULL)
+  }
+  model <- scvaeModel(object, name)
+  list(score = scScore(model), seconds = model$seconds)
+}
+
 only_models <- function(x) Filter(function(model) inherits(model, "SCVAE"), unname(x))
 
 # cbind() strings the metadata of its objects together, so there may be several of one name.

@@ -98,6 +98,7 @@ fn main() -> Result<()> {
         cell_groups: Some(groups),
         model: trained.model,
         history: trained.history,
+        evidence: None,
         gene_names,
     };
     saved.write(&folder.join("model.scvae"))

@@ -329,6 +329,7 @@ fn a_frozen_checkpoint_goes_on_to_what_its_version_made_of_it() {
             covariates: known.covariates.clone(),
             model: trained.model,
             history: trained.history,
+            evidence: None,
         };
         let epochs = saved.history.epochs.len();
         assert!(epochs > 2);

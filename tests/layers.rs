@@ -492,12 +492,22 @@ fn criteria_are_what_they_say() {
         })
     };
     let log_theta = theta.map(|t| t.ln() as f32);
+    let share_of_batch = |gene: usize| {
+        let all: f64 = counts.iter().flatten().sum();
+        counts[gene].iter().sum::<f64>() / all
+    };
     let need = |name: CriterionName| {
         let criterion = name.criterion();
         let statistics = criterion.statistics();
+        let asked_for = |s: GeneStatistic, gene: usize| match s {
+            GeneStatistic::LogShare if criterion.beyond_batch() => {
+                each(gene, &|x, share| x * (share / share_of_batch(gene)).ln())
+            }
+            s => sum_of(s, gene),
+        };
         let values = statistics
             .iter()
-            .flat_map(|&s| [sum_of(s, 0), sum_of(s, 1)]);
+            .flat_map(|&s| [asked_for(s, 0), asked_for(s, 1)]);
         criterion.need(&GeneSums {
             statistics,
             values: &values.collect::<Vec<f64>>(),
@@ -528,9 +538,7 @@ fn criteria_are_what_they_say() {
             each(gene, &|_, s| (s - mean).powi(2)) / (3.0 * mean)
         }
         CriterionName::Deviance => {
-            let all: f64 = counts.iter().flatten().sum();
-            let flat = counts[gene].iter().sum::<f64>() / all;
-            deviance(gene, &|_| flat) - deviance(gene, &|share| share)
+            deviance(gene, &|_| share_of_batch(gene)) - deviance(gene, &|share| share)
         }
     };
     for name in [

@@ -10,9 +10,9 @@ use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::kernels::Likelihood;
 use scvae::model::{BatchMasks, Settings};
-use scvae::results::repeat_fits;
+use scvae::results::{repeat_fits, ScoredFit};
 use scvae::sampling::Sampling;
-use scvae::saved::{Checkpoint, Fingerprint, SavedModel, ScoreCheckpoint};
+use scvae::saved::{Checkpoint, Fingerprint, SavedModel, ScoreFolder, ScoreOrigin};
 use scvae::training::{with_threads, Silent, TrainState, Trained, Training, TrainingCells};
 use scvae::{Error, Result};
 
@@ -63,6 +63,7 @@ fn file(trained: Trained<Cpu>) -> Vec<u8> {
         cell_groups: None,
         model: trained.model,
         history: trained.history,
+        evidence: None,
     };
     saved.to_bytes().unwrap()
 }
@@ -226,35 +227,50 @@ fn repeated_fits_go_on_after_the_last_that_was_done() {
         ..Settings::default()
     };
     let folder = tempfile::tempdir().unwrap();
-    let fingerprint = Fingerprint::of(&view, &batch, &names());
-    let fits = |n: usize| {
-        let known = ScoreCheckpoint::read(folder.path()).unwrap();
-        if let Some(known) = &known {
-            known.check(&settings, &fingerprint).unwrap();
-        }
-        let done = known.map_or(Vec::new(), |known| known.connections);
-        let write = |connections: &[Vec<f64>]| {
-            let checkpoint = ScoreCheckpoint {
-                settings: settings.clone(),
-                fingerprint: fingerprint.clone(),
-                connections: connections.to_vec(),
-            };
-            checkpoint.write(folder.path())
-        };
-        repeat_fits(cells, &settings, &Cpu, n, done, |_| Silent, &write).unwrap()
+    let folder_of = |settings: &Settings, n_copies: usize| ScoreFolder {
+        path: folder.path().to_path_buf(),
+        origin: ScoreOrigin {
+            settings: settings.clone(),
+            fingerprint: Fingerprint::of(&view, &batch, &names()),
+            n_copies,
+        },
     };
-    let some = fits(2).connections;
-    let all = fits(4).connections;
-    assert_eq!(all.ncols(), 4);
-    assert_eq!(all.slice(ndarray::s![.., ..2]), some);
-    let never = |_: &[Vec<f64>]| Ok(());
-    let at_once = repeat_fits(cells, &settings, &Cpu, 4, Vec::new(), |_| Silent, &never);
-    assert_eq!(at_once.unwrap().connections, all);
+    let kept = folder_of(&settings, 0);
+    let fits = |numbers: &[usize], keep: &mut dyn FnMut(&ScoredFit) -> Result<()>| {
+        repeat_fits(cells, &settings, &Cpu, numbers, |_| Silent, keep).unwrap()
+    };
+    assert_eq!(ScoreFolder::seed(folder.path()).unwrap(), None);
+    let made = fits(&[2, 0], &mut |fit| kept.write(fit));
+    assert_same(&kept.read(0).unwrap().unwrap(), &made[1]);
+    assert_same(&kept.read(2).unwrap().unwrap(), &made[0]);
+    assert!(kept.read(1).unwrap().is_none());
+    assert_eq!(
+        ScoreFolder::seed(folder.path()).unwrap(),
+        Some(settings.seed)
+    );
+    let at_once = fits(&[0, 1, 2], &mut |_| Ok(()));
+    assert_same(&at_once[2], &made[0]);
     let other = Settings {
         lr: 0.1,
-        ..settings
+        ..settings.clone()
     };
-    let known = ScoreCheckpoint::read(folder.path()).unwrap().unwrap();
-    let message = known.check(&other, &fingerprint).unwrap_err().to_string();
+    let copies = folder_of(&settings, 7).read(0).unwrap_err().to_string();
+    assert!(copies.contains("0 null copies of genes, not 7"), "{copies}");
+    let message = folder_of(&other, 0).read(0).unwrap_err().to_string();
     assert!(message.contains("lr"), "{message}");
+}
+
+/// To the bit, where there are numbers.
+fn assert_same(a: &ScoredFit, b: &ScoredFit) {
+    assert_eq!(a.number, b.number);
+    assert_eq!(a.connections, b.connections);
+    let bits = |fit: &ScoredFit| {
+        let columns = fit.evidence.columns().map(|(_, values)| values.to_vec());
+        columns
+            .concat()
+            .iter()
+            .map(|x| x.to_bits())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bits(a), bits(b));
 }

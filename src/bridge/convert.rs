@@ -6,6 +6,7 @@ use super::run::interrupted;
 use crate::batches::Design;
 use crate::counts::{CountMatrix, CountsView};
 use crate::model::{History, Settings};
+use crate::results::Evidence;
 use crate::saved::{Covariate, SavedModel};
 use crate::{Error, Result};
 
@@ -326,6 +327,12 @@ pub fn matrix(values: &ndarray::Array2<f64>) -> Robj {
     RMatrix::new_matrix(rows, columns, |r, c| values[[r, c]]).into()
 }
 
+/// Equally long vectors as the columns of a matrix.
+pub fn columns(columns: Vec<&[f64]>) -> Robj {
+    let n_rows = columns.first().map_or(0, |column| column.len());
+    RMatrix::new_matrix(n_rows, columns.len(), |r, c| columns[c][r]).into()
+}
+
 /// Connections, genes x batches.
 pub fn connections(saved: &SavedModel) -> Robj {
     let of_batch = saved.connections();
@@ -333,6 +340,15 @@ pub fn connections(saved: &SavedModel) -> Robj {
         of_batch[b][g] as i32
     })
     .into()
+}
+
+/// What a model knows of its genes as a list of equally long vectors; `NULL` if that was not looked at.
+pub fn evidence(evidence: Option<&Evidence>) -> Robj {
+    let Some(evidence) = evidence else {
+        return ().into();
+    };
+    let columns = evidence.columns();
+    List::from_pairs(columns.map(|(name, values)| (name, Robj::from(values)))).into()
 }
 
 /// The history as a list of equally long vectors.

@@ -10,7 +10,7 @@ use crate::backend::{check_device, Cpu};
 use crate::counts::{filter, CountMatrix};
 use crate::mapping::remember;
 use crate::model::Settings;
-use crate::results::{embed, embed_filtered, median_library, Embedding};
+use crate::results::{embed, embed_filtered, gene_evidence, median_library, Embedding};
 use crate::saved::{Checkpoint, Fingerprint, Resume, SavedModel};
 use crate::training::{check_batch_sizes, TrainState, Training, TrainingCells};
 use crate::{Error, Result};
@@ -136,6 +136,7 @@ fn described((fit, interrupted): (Fit, bool)) -> List {
         latent = convert::matrix(&fit.embedding.mean),
         latent_sd = convert::matrix(&fit.embedding.sd),
         connections = convert::connections(&fit.saved),
+        evidence = convert::evidence(fit.saved.evidence.as_ref()),
         history = convert::history(history),
         n_parameters = fit.saved.model.n_parameters() as f64,
         stopped = convert::stopped(history),
@@ -229,6 +230,7 @@ fn trained(
     // The first Ctrl-C ends the training, of which something is left; the next one ends everything.
     let should_stop = || reporter.interrupts() > usize::from(plan.keep_interrupted);
     let embedding = embed(&trained.model, &view, &codes, &should_stop)?;
+    let evidence = gene_evidence(&trained.model, &view, &codes, &should_stop)?;
     let cell_groups = remember(&trained.model, &view, &codes, &embedding, &should_stop)?;
     let embedding = embed_filtered(
         &trained.model,
@@ -247,6 +249,7 @@ fn trained(
         covariates: batches.covariates.clone(),
         library: median_library(&view, &codes, batches.design.n_batches()),
         history: trained.history,
+        evidence: Some(evidence),
     };
     Ok(Fit {
         bytes: saved.to_bytes()?,

@@ -106,6 +106,7 @@ fn joined(
         covariates,
         library,
         history,
+        evidence: known.evidence.clone(),
     }
 }
 

@@ -150,6 +150,7 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         n_parameters = saved.model.n_parameters() as f64,
         px_r = px_r,
         connections = convert::connections(&saved),
+        evidence = convert::evidence(saved.evidence.as_ref()),
         history = convert::history(&saved.history),
         stopped = convert::stopped(&saved.history),
         epochs = saved.history.epochs.len() as i32,

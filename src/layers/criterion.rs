@@ -34,6 +34,12 @@ pub trait Criterion: Debug + Sync {
     /// The sums that it is worked out from.
     fn statistics(&self) -> &'static [GeneStatistic];
 
+    /// Whether [`GeneStatistic::LogShare`] is to be what the gene's log-share is beyond the log of the share that it has of
+    /// all counts of the cell's batch.
+    fn beyond_batch(&self) -> bool {
+        false
+    }
+
     /// One value per gene; only their order matters.
     fn need(&self, sums: &GeneSums) -> Vec<f64>;
 }
@@ -143,8 +149,8 @@ impl Criterion for RateDispersion {
     }
 }
 
-/// By how much the fitted rates explain the gene's counts better than a rate that is the same for all cells, of all
-/// batches: half of the Poisson deviance that they take away.
+/// By how much the fitted rates explain the gene's counts better than a rate that is the same for all cells of a batch:
+/// half of the Poisson deviance that they take away.
 #[derive(Debug, Clone, Copy)]
 pub struct ExplainedDeviance;
 
@@ -157,19 +163,18 @@ impl Criterion for ExplainedDeviance {
         ]
     }
 
+    fn beyond_batch(&self) -> bool {
+        true
+    }
+
     fn need(&self, sums: &GeneSums) -> Vec<f64> {
-        let counts = sums.of(GeneStatistic::Count);
-        let all: f64 = counts.iter().sum();
+        let counts = sums.of(GeneStatistic::Count).iter();
         let log_shares = sums.of(GeneStatistic::LogShare).iter();
         let rates = sums.of(GeneStatistic::Rate).iter();
-        let of_genes = counts.iter().zip(log_shares).zip(rates);
-        let explained = of_genes.map(|((&count, log_share), rate)| {
-            if count == 0.0 {
-                return -rate;
-            }
-            log_share - count * (count / all).ln() - (rate - count)
-        });
-        explained.collect()
+        let of_genes = counts.zip(log_shares).zip(rates);
+        of_genes
+            .map(|((count, log_share), rate)| log_share - (rate - count))
+            .collect()
     }
 }
 

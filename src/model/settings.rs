@@ -133,7 +133,7 @@ impl Default for Settings {
             likelihood: Likelihood::Zinb,
             fc_layer: true,
             dropout_rate: 0.0,
-            criterion: CriterionName::Mse,
+            criterion: CriterionName::Deviance,
             alpha_init: rules.alpha_init,
             alpha_min: rules.alpha_min,
             alpha_max: rules.alpha_max,

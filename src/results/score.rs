@@ -1,8 +1,8 @@
 //! scScore: how many connections a gene wins, over repeated fits (paper, section 3.2).
 
-use ndarray::Array2;
 use rand::Rng;
 
+use super::evidence::{gene_evidence, Evidence};
 use crate::backend::Backend;
 use crate::layers::ConnectionMask;
 use crate::model::{Settings, Stopped};
@@ -10,10 +10,15 @@ use crate::sampling::{Purpose, Streams};
 use crate::training::{train, Monitor, TrainingCells};
 use crate::{Error, Result};
 
-/// Connections of each gene after each of several fits.
-pub struct Repeats {
-    /// Genes x fits: connections of the gene, averaged over the masks.
-    pub connections: Array2<f64>,
+/// What one of several fits says of the genes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredFit {
+    /// Which fit it is, from 0.
+    pub number: usize,
+    /// Connections of each gene, averaged over the masks.
+    pub connections: Vec<f64>,
+    /// What else the model knows of them.
+    pub evidence: Evidence,
 }
 
 /// Connections of each gene, averaged over masks.
@@ -24,12 +29,22 @@ pub fn mean_connections(masks: &[ConnectionMask]) -> Vec<f64> {
         .collect()
 }
 
-/// Fits `n_repeats` models from independent starts and counts their genes' connections. `done` are those of the first
-/// fits, if they were made before. Stops early, with the fits finished so far, when the monitor of a fit asks for it.
-/// `monitor` makes the monitor of fit number `i`, from 0; `finished` is given the connections after every fit.
+/// The settings of one of several fits: the first has the seed itself, so that it is the fit that is made without repeats.
+fn settings_of_fit(settings: &Settings, number: usize) -> Settings {
+    let mut of_fit = settings.clone();
+    if number > 0 {
+        let streams = Streams::new(settings.seed);
+        of_fit.seed = streams.stream(Purpose::Repeats, number as u32).random();
+    }
+    of_fit
+}
+
+/// Fits models from independent starts, those of these `numbers` (from 0), and looks at their genes. A fit is the same
+/// whatever others are made beside it. Stops early, with the fits finished so far, when the monitor of a fit asks for it.
+/// `monitor` makes the monitor of the fit in this place of `numbers`; `finished` is given every fit that is done.
 ///
 /// # Errors
-/// Those of [`train`], and of `finished`.
+/// Those of [`train`], of [`gene_evidence`] and of `finished`; [`Error::Interrupted`] before the first fit is done.
 ///
 /// ```
 /// # use scvae::backend::Cpu;
@@ -47,50 +62,58 @@ pub fn mean_connections(masks: &[ConnectionMask]) -> Vec<f64> {
 /// # let batch: Vec<usize> = (0..view.n_cells()).map(|cell| cell / 2 % 2).collect();
 /// # let cells = TrainingCells { view: &view, batch: &batch, design: &Design::single(2) };
 /// # let settings = Settings { n_hidden: 16, n_latent: 2, max_epochs: Some(2), ..Settings::default() };
-/// let repeats = repeat_fits(cells, &settings, &Cpu, 2, Vec::new(), |_| Silent, &|_| Ok(()))?;
-/// assert_eq!(repeats.connections.dim(), (view.n_genes(), 2));
+/// let fits = repeat_fits(cells, &settings, &Cpu, &[0, 1], |_| Silent, &mut |_| Ok(()))?;
+/// assert_eq!(fits.len(), 2);
+/// assert_eq!(fits[0].connections.len(), view.n_genes());
 /// # Ok::<(), scvae::Error>(())
 /// ```
 pub fn repeat_fits<B: Backend, M: Monitor>(
     cells: TrainingCells,
     settings: &Settings,
     backend: &B,
-    n_repeats: usize,
-    done: Vec<Vec<f64>>,
+    numbers: &[usize],
     monitor: impl Fn(usize) -> M,
-    finished: &dyn Fn(&[Vec<f64>]) -> Result<()>,
-) -> Result<Repeats> {
-    let streams = Streams::new(settings.seed);
-    let mut columns = done;
-    columns.truncate(n_repeats);
-    for repeat in columns.len()..n_repeats {
-        let settings = Settings {
-            seed: streams.stream(Purpose::Repeats, repeat as u32).random(),
-            ..settings.clone()
-        };
-        let trained = match train(cells, &settings, backend, &monitor(repeat)) {
-            Err(Error::Interrupted) if !columns.is_empty() => break,
-            trained => trained?,
-        };
-        match trained.history.stopped {
-            Stopped::Interrupted => break,
-            Stopped::Diverged => {
-                return Err(Error::Numerical(format!(
-                    "Fit {} of {n_repeats} diverged: after epoch {} the loss was no number any more.\nLower lr, which is {}.",
-                    repeat + 1,
-                    trained.history.epochs.len(),
-                    settings.lr
-                )))
-            }
-            Stopped::Completed | Stopped::EarlyStopping => {}
+    finished: &mut dyn FnMut(&ScoredFit) -> Result<()>,
+) -> Result<Vec<ScoredFit>> {
+    let mut fits = Vec::new();
+    for (place, &number) in numbers.iter().enumerate() {
+        let settings = settings_of_fit(settings, number);
+        match scored_fit(cells, &settings, backend, number, &monitor(place)) {
+            Err(Error::Interrupted) => break,
+            fit => fits.push(fit?),
         }
-        columns.push(mean_connections(&trained.model.masks()));
-        finished(&columns)?;
+        fits.last().map_or(Ok(()), &mut *finished)?;
     }
-    if columns.is_empty() {
+    if fits.is_empty() && !numbers.is_empty() {
         return Err(Error::Interrupted);
     }
-    let shape = (cells.view.n_genes(), columns.len());
-    let connections = Array2::from_shape_fn(shape, |(g, r)| columns[r][g]);
-    Ok(Repeats { connections })
+    Ok(fits)
+}
+
+fn scored_fit<B: Backend>(
+    cells: TrainingCells,
+    settings: &Settings,
+    backend: &B,
+    number: usize,
+    monitor: &dyn Monitor,
+) -> Result<ScoredFit> {
+    let trained = train(cells, settings, backend, monitor)?;
+    match trained.history.stopped {
+        Stopped::Interrupted => return Err(Error::Interrupted),
+        Stopped::Diverged => {
+            return Err(Error::Numerical(format!(
+                "Fit {} diverged: after epoch {} the loss was no number any more.\nLower lr, which is {}.",
+                number + 1,
+                trained.history.epochs.len(),
+                settings.lr
+            )))
+        }
+        Stopped::Completed | Stopped::EarlyStopping => {}
+    }
+    let should_stop = || monitor.should_stop();
+    Ok(ScoredFit {
+        number,
+        connections: mean_connections(&trained.model.masks()),
+        evidence: gene_evidence(&trained.model, cells.view, cells.batch, &should_stop)?,
+    })
 }

@@ -31,6 +31,8 @@ pub enum Purpose {
     CellGroups,
     /// Which cells of large batches are compared with those of other batches.
     Matching,
+    /// How counts are dealt anew to cells; the index is the copy.
+    NullCopies,
 }
 
 /// Source of all streams of one seed.

@@ -6,9 +6,9 @@ mod container;
 mod files;
 mod model_file;
 mod parts;
-mod score_checkpoint;
+mod score_folder;
 mod upgrade;
 
 pub use checkpoint::{Checkpoint, Fingerprint, Resume};
 pub use model_file::{Covariate, SavedModel};
-pub use score_checkpoint::ScoreCheckpoint;
+pub use score_folder::{ScoreFolder, ScoreOrigin};

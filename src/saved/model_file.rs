@@ -15,6 +15,7 @@ use crate::batches::{Design, InitialValues};
 use crate::kernels::ConnectionList;
 use crate::mapping::CellGroups;
 use crate::model::{BatchMasks, History, Settings, Snapshot, Stopped, TensorId, Vae};
+use crate::results::Evidence;
 use crate::{Error, Result};
 
 /// A model with the names and the history that belong to it.
@@ -47,6 +48,7 @@ use crate::{Error, Result};
 ///     batch_columns: Vec::new(),
 ///     library: median_library(&view, &batch, 2),
 ///     history: trained.history,
+///     evidence: None,
 /// };
 /// let bytes = saved.to_bytes()?;
 /// let back = SavedModel::from_bytes(&bytes)?;
@@ -72,6 +74,8 @@ pub struct SavedModel {
     pub library: Vec<f64>,
     /// How it was trained.
     pub history: History,
+    /// What it knows of its genes, where that was looked at.
+    pub evidence: Option<Evidence>,
 }
 
 /// A covariate by name.
@@ -152,6 +156,10 @@ impl SavedModel {
                 put_tensor(&mut container, format!("cell_groups.{name}"), tensor)?;
             }
         }
+        let columns = self.evidence.iter().flat_map(Evidence::columns);
+        for (name, values) in columns {
+            container.put(evidence_name(name), &[values.len()], values);
+        }
         container.to_bytes()
     }
 
@@ -222,6 +230,7 @@ impl SavedModel {
                 stopped: header.stopped,
                 best_epoch: header.best_epoch,
             },
+            evidence: evidence(&container, n_genes)?,
         })
     }
 
@@ -271,6 +280,24 @@ fn check_known(container: &Container, model: &Snapshot) -> Result<()> {
             "its settings have no place for its {name}"
         ))),
     }
+}
+
+fn evidence_name(column: &str) -> String {
+    format!("evidence.{column}")
+}
+
+fn evidence(container: &Container, n_genes: usize) -> Result<Option<Evidence>> {
+    if !container.arrays.contains_key(&evidence_name("explained")) {
+        return Ok(None);
+    }
+    let column = |name: &str| {
+        let values = container.array(&evidence_name(name))?.numbers::<f64>()?;
+        match values.len() == n_genes {
+            true => Ok(values),
+            false => Err(damaged("what it knows of its genes is of other genes")),
+        }
+    };
+    Evidence::from_columns(column).map(Some)
 }
 
 fn cell_groups(

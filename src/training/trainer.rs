@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -11,7 +11,7 @@ use super::state::{SummedOverCells, TrainState};
 use super::Monitor;
 use crate::backend::Backend;
 use crate::counts::CountsView;
-use crate::kernels::Wiring;
+use crate::kernels::{GeneStatistic, Wiring};
 use crate::layers::{adjust, Criterion, GeneSums};
 use crate::model::{
     EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
@@ -41,6 +41,7 @@ pub(super) struct Trainer<'a, B: Backend> {
     n_train: usize,
     validation: Vec<MiniBatch>,
     criterion: &'a dyn Criterion,
+    batch_shares: Option<BatchShares>,
     /// Levels of the covariate from this one on are all that learns; `None`: everything does.
     pub(super) learns_from: Option<usize>,
     /// Takes the state after every so many epochs, and after the last.
@@ -102,18 +103,20 @@ impl<'a, B: Backend> Trainer<'a, B> {
         split: &Split,
         settings: &'a Settings,
         monitor: &'a dyn Monitor,
-    ) -> Self {
-        Trainer {
+        device: &Device,
+    ) -> Result<Self> {
+        Ok(Trainer {
             view,
             settings,
             monitor,
             n_train: split.n_train(),
             validation: validation_chunks(view, split),
             criterion: settings.criterion.criterion(),
+            batch_shares: BatchShares::wanted(view, split, settings, device)?,
             learns_from: None,
             checkpoints: None,
             memory: B::LossMemory::default(),
-        }
+        })
     }
 
     /// Advances the state until its training ends.
@@ -257,7 +260,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
                     parameters.retain(|(id, _)| belongs_to_level(*id, first));
                 }
                 optimiser.step(model.backend(), &parameters, &gradients)?;
-                gene_sums.add(&loss, &minibatch, model.wiring())?;
+                gene_sums.add(
+                    &loss,
+                    &minibatch,
+                    model.wiring(),
+                    self.batch_shares.as_ref(),
+                )?;
                 Ok(loss)
             };
             // The next mini-batch is gathered beside the step, which leaves threads idle here and there.
@@ -335,8 +343,68 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 }
 
+/// Logs of the genes' shares of all counts of each batch's training cells, for criteria that ask what a model knows beyond
+/// these.
+struct BatchShares {
+    /// By batch, 1 x genes; 0 for genes without a count there.
+    logs: Vec<Tensor>,
+    /// Where the statistics lie that are needed.
+    counts: usize,
+    log_shares: usize,
+}
+
+impl BatchShares {
+    fn wanted(
+        view: &CountsView,
+        split: &Split,
+        settings: &Settings,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let criterion = settings.criterion.criterion();
+        let place = |wanted| criterion.statistics().iter().position(|&s| s == wanted);
+        let places = [GeneStatistic::Count, GeneStatistic::LogShare].map(place);
+        let [Some(counts), Some(own)] = places else {
+            return Ok(None);
+        };
+        if !criterion.beyond_batch() || settings.adjust_every == 0 {
+            return Ok(None);
+        }
+        let log_shares = |cells: &Vec<usize>| -> Result<Tensor> {
+            let mut counts = vec![0.0; view.n_genes()];
+            for &cell in cells {
+                view.for_each_in_cell(cell, |gene, x| counts[gene as usize] += f64::from(x));
+            }
+            let all: f64 = counts.iter().sum();
+            let log = |&x: &f64| if x > 0.0 { (x / all).ln() } else { 0.0 };
+            let logs = counts.iter().map(log).collect();
+            Ok(Tensor::from_vec(logs, (1, view.n_genes()), device)?)
+        };
+        let of_batches = split.train.iter().map(log_shares);
+        Ok(Some(BatchShares {
+            logs: of_batches.collect::<Result<_>>()?,
+            counts,
+            log_shares: own,
+        }))
+    }
+
+    /// Takes what a batch's shares explain off the sums of its cells, statistics x genes.
+    fn take_off(&self, batch: usize, sums: &Tensor) -> Result<Tensor> {
+        let explained = (sums.narrow(0, self.counts, 1)? * &self.logs[batch])?;
+        let beyond = (sums.narrow(0, self.log_shares, 1)? - explained)?;
+        let sums = sums.force_contiguous()?;
+        sums.slice_set(&beyond, 0, self.log_shares)?;
+        Ok(sums)
+    }
+}
+
 impl SummedOverCells {
-    fn add(&mut self, loss: &Loss, minibatch: &MiniBatch, wiring: &Wiring) -> Result<()> {
+    fn add(
+        &mut self,
+        loss: &Loss,
+        minibatch: &MiniBatch,
+        wiring: &Wiring,
+        shares: Option<&BatchShares>,
+    ) -> Result<()> {
         let Some(new) = &loss.gene_sums else {
             return Ok(());
         };
@@ -344,7 +412,11 @@ impl SummedOverCells {
         for (row, segment) in minibatch.segments.iter().enumerate() {
             let mask = wiring.mask_index(segment.batch);
             let sum = self.values.narrow(0, mask, 1)?.squeeze(0)?;
-            let sum = (sum + new.narrow(1, row, 1)?.squeeze(1)?)?;
+            let mut own = new.narrow(1, row, 1)?.squeeze(1)?;
+            if let Some(shares) = shares {
+                own = shares.take_off(segment.batch, &own)?;
+            }
+            let sum = (sum + own)?;
             self.values.slice_set(&sum.unsqueeze(0)?, 0, mask)?;
             self.n_cells[mask] += segment.rows.len() as f64;
         }

@@ -99,6 +99,7 @@ fn a_model_of_poisson_counts_learns_and_is_saved() {
         library: vec![1.0; 2],
         model: trained.model,
         history: trained.history,
+        evidence: None,
     };
     let bytes = saved.to_bytes().unwrap();
     let loaded = SavedModel::from_bytes(&bytes).unwrap();

@@ -57,3 +57,17 @@ error_text <- function(expr) {
 
 # The state of R's random numbers.
 random_state <- function() get0(".Random.seed", envir = globalenv(), inherits = FALSE)
+
+# For the rest of the calling test one of the package's functions is another.
+replace_in_package <- function(name, value, envir = parent.frame()) {
+  namespace <- asNamespace("scVAE")
+  put <- function(value) {
+    unlock <- get("unlockBinding", baseenv())
+    unlock(name, namespace)
+    assign(name, value, namespace)
+    lockBinding(name, namespace)
+  }
+  original <- get(name, namespace)
+  put(value)
+  withr::defer(put(original), envir)
+}

@@ -226,7 +226,7 @@ test_that("the wrappers write checkpoints, too", {
 test_that("scScore() goes on after the fits that are done", {
   sim <- counts_and_batch()
   score <- function(..., n_repeats = 8) {
-    arguments <- quick(n_hidden = 32, n_repeats = n_repeats, details = TRUE, ...)
+    arguments <- quick(n_hidden = 32, n_repeats = n_repeats, ...)
     do.call(scScore, c(list(sim$counts), arguments))
   }
   started <- Sys.time()
@@ -239,8 +239,8 @@ test_that("scScore() goes on after the fits that are done", {
       min_genes = 20, n_hidden = 32, n_latent = 4, max_epochs = 2, n_repeats = 8,
       seed = 5, verbose = FALSE, checkpoint = folder
     )
-  }, folder, "scscore.safetensors", stats::runif(1, 0, 0.5) * seconds)
-  writeBin(as.raw(1:100), file.path(folder, "scscore.new"))
+  }, folder, "scscore-0001.safetensors", stats::runif(1, 0, 0.5) * seconds)
+  writeBin(as.raw(1:100), file.path(folder, "scscore-0002.new"))
   # The seed is that of the folder, and R's random numbers are not touched.
   set.seed(1)
   state <- random_state()
@@ -259,7 +259,7 @@ test_that("scScore() goes on after the fits that are done", {
     error_text(scScore(sim$counts[-1, ], checkpoint = folder, min_genes = 20)),
     sep = "\n"
   ))
-  writeBin(as.raw(1:100), file.path(folder, "scscore.safetensors"))
+  writeBin(as.raw(1:100), file.path(folder, "scscore-0001.safetensors"))
   expect_error(score(checkpoint = folder), "cannot be used", class = "scvae_error_model")
 })
 

@@ -4,9 +4,11 @@
 mod common;
 
 mod dropout;
+mod evidence;
 mod gradient;
 mod interrupts;
 mod masks;
+mod null;
 mod results;
 mod sampling;
 mod saved;

@@ -1,13 +1,13 @@
 //! What comes out of a trained model.
 
-use std::collections::HashSet;
-
 use scvae::backend::Cpu;
 use scvae::batches::Design;
 use scvae::counts::{filter, CountsView};
 use scvae::model::Settings;
-use scvae::results::{embed, reconstruct, repeat_fits, Output, Reconstruction};
-use scvae::training::{Silent, TrainingCells};
+use scvae::results::{
+    embed, mean_connections, reconstruct, repeat_fits, Output, Reconstruction, ScoredFit,
+};
+use scvae::training::{train, Silent, TrainingCells};
 
 use crate::simulated::{fit, settings, simulated};
 
@@ -99,41 +99,32 @@ fn cells_that_come_in_any_order_keep_their_rows() {
 fn repeated_fits_start_apart() {
     let (matrix, _) = simulated(60, 80, 12);
     let view = filter(&matrix, 3, 1).unwrap();
-    let batch = vec![0; view.n_cells()];
+    let batch: Vec<usize> = (0..view.n_cells()).map(|cell| cell % 2).collect();
     let cells = TrainingCells {
         view: &view,
         batch: &batch,
-        design: &Design::single(1),
+        design: &Design::single(2),
     };
-    let kept = std::cell::RefCell::new(Vec::new());
-    let keep = |columns: &[Vec<f64>]| {
-        kept.replace(columns.to_vec());
-        Ok(())
+    let fits = |numbers: &[usize]| {
+        let mut finished = Vec::new();
+        let mut keep = |fit: &ScoredFit| {
+            finished.push(fit.clone());
+            Ok(())
+        };
+        let fits = repeat_fits(cells, &settings(), &Cpu, numbers, |_| Silent, &mut keep).unwrap();
+        assert_eq!(fits, finished);
+        fits
     };
-    let fits = |n: usize, done: Vec<Vec<f64>>| {
-        repeat_fits(cells, &settings(), &Cpu, n, done, |_| Silent, &keep).unwrap()
-    };
-    let repeats = fits(3, Vec::new());
-    fits(2, Vec::new());
-    let resumed = fits(3, kept.take());
-    assert_eq!(
-        resumed.connections, repeats.connections,
-        "the third alone is the same"
-    );
-    assert_eq!(repeats.connections.dim(), (view.n_genes(), 3));
+    let all = fits(&[0, 1, 2]);
+    assert_eq!(fits(&[2])[0], all[2], "the third alone is the same");
     let n_init = settings().adjustment_rules().n_init(32) as f64;
-    let distinct: HashSet<Vec<u64>> = (0..3)
-        .map(|r| {
-            repeats
-                .connections
-                .column(r)
-                .iter()
-                .map(|x| x.to_bits())
-                .collect()
-        })
-        .collect();
-    assert_eq!(distinct.len(), 3);
-    for column in repeats.connections.columns() {
-        assert_eq!(column.sum(), n_init * view.n_genes() as f64);
+    for fit in &all {
+        assert_eq!(fit.connections.len(), view.n_genes());
+        let total: f64 = fit.connections.iter().sum();
+        assert_eq!(total, n_init * view.n_genes() as f64);
     }
+    assert_ne!(all[0].connections, all[1].connections);
+    assert_ne!(all[1].connections, all[2].connections);
+    let alone = train(cells, &settings(), &Cpu, &Silent).unwrap();
+    assert_eq!(mean_connections(&alone.model.masks()), all[0].connections);
 }

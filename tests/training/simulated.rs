@@ -95,5 +95,6 @@ pub fn save(trained: Trained<Cpu>, n_genes: usize) -> SavedModel {
         cell_groups: None,
         batch_columns: Vec::new(),
         history: trained.history,
+        evidence: None,
     }
 }

@@ -1,0 +1,117 @@
+# What the p-values of scScore() are worth: genes without structure that are called, and weak markers
+# that are found.
+#
+#     Rscript bench/null.R DATA_DIR OUT_DIR [part ...]
+#
+# Writes a table per part to OUT_DIR, row by row, and goes on where it was interrupted; then
+# results/null.md from all of them. Parts: "shuffled", "replaced", "power".
+
+suppressPackageStartupMessages({
+  library(scVAE)
+  library(Matrix)
+})
+
+arguments <- commandArgs(TRUE)
+data_dir <- arguments[1]
+out_dir <- arguments[2]
+parts <- if (length(arguments) > 2) arguments[-(1:2)] else c("shuffled", "replaced", "power")
+dir.create(out_dir, showWarnings = FALSE, recursive = TRUE)
+
+# Rows that are in the file already are not made again.
+append_row <- function(part, key, make) {
+  file <- file.path(out_dir, paste0(part, ".tsv"))
+  known <- if (file.exists(file)) utils::read.delim(file, colClasses = "character")
+  key <- lapply(key, as.character)
+  same <- if (!is.null(known)) Reduce(`&`, Map(function(n, v) known[[n]] == v, names(key), key))
+  if (any(same)) {
+    return(invisible())
+  }
+  row <- cbind(as.data.frame(key), make())
+  utils::write.table(
+    row, file,
+    append = !is.null(known), col.names = is.null(known), row.names = FALSE, sep = "\t",
+    quote = FALSE
+  )
+  print(row)
+}
+
+score <- function(counts, seed, n_repeats = 3, ...) {
+  scScore(counts, seed = seed, n_repeats = n_repeats, threads = 1, verbose = FALSE, ...)
+}
+
+# X of the files is a CSR matrix, cells x genes: a dgCMatrix, genes x cells.
+read_counts <- function(set) {
+  file <- file.path(data_dir, paste0(set, ".h5ad"))
+  x <- rhdf5::h5read(file, "X", bit64conversion = "double")
+  n_genes <- length(rhdf5::h5read(file, "var/_index"))
+  counts <- sparseMatrix(
+    i = as.integer(x$indices) + 1L, p = as.integer(x$indptr), x = as.numeric(x$data),
+    dims = c(n_genes, length(x$indptr) - 1)
+  )
+  dimnames(counts) <- list(sprintf("gene%d", seq_len(n_genes)), sprintf("cell%d", seq_len(ncol(counts))))
+  counts[rowSums(counts > 0) >= 3, ]
+}
+
+labels_of <- function(set) {
+  scVAE:::rs_read_obs(file.path(data_dir, paste0(set, ".h5ad")), "cell_type")
+}
+
+# Each gene's counts over the cells in another order.
+shuffle_genes <- function(counts, genes = seq_len(nrow(counts))) {
+  by_gene <- t(counts)
+  for (gene in genes) {
+    entries <- seq_len(by_gene@p[gene + 1] - by_gene@p[gene]) + by_gene@p[gene]
+    # A dgCMatrix has its rows in increasing order; the counts are dealt out anew to them.
+    by_gene@i[entries] <- sort(sample.int(nrow(by_gene), length(entries))) - 1L
+    by_gene@x[entries] <- by_gene@x[entries][sample.int(length(entries))]
+  }
+  as(t(by_gene), "CsparseMatrix")
+}
+
+mean_below <- function(x, level) mean(x$p.value <= level, na.rm = TRUE)
+
+called <- function(x) x$FDR <= 0.05 & !is.na(x$FDR)
+
+# (a) One homogeneous population, all of its genes shuffled: nothing is to be found.
+if ("shuffled" %in% parts) {
+  for (seed in 1:20) {
+    append_row("shuffled", list(cells = "simulated, 600", seed = seed), function() {
+      sim <- simulateCounts(
+        n_cells = 600, n_genes = 2000, n_types = 1, n_batches = 1, seed = seed
+      )
+      set.seed(seed)
+      x <- score(shuffle_genes(sim$counts), seed, min_genes = 10)
+      data.frame(genes = sum(!is.na(x$FDR)), called = sum(called(x)), p_05 = mean_below(x, 0.05))
+    })
+  }
+  sorted <- read_counts("pbmc_facs_zheng")
+  sorted <- sorted[, labels_of("pbmc_facs_zheng") == "CD19+ B"]
+  sorted <- sorted[rowSums(sorted > 0) >= 3, ]
+  for (seed in 1:20) {
+    append_row("shuffled", list(cells = paste0("B cells, ", ncol(sorted)), seed = seed), function() {
+      set.seed(seed)
+      x <- score(shuffle_genes(sorted), seed, n_repeats = 1)
+      data.frame(genes = sum(!is.na(x$FDR)), called = sum(called(x)), p_05 = mean_below(x, 0.05))
+    })
+  }
+}
+
+# (b) Real cells, a tenth of whose genes are shuffled, over all cells, not within a depth.
+if ("replaced" %in% parts) {
+  for (set in c("pbmc_kang_ctrl", "mouse_bladder_han", "pbmc_facs_zheng")) {
+    counts <- read_counts(set)
+    for (seed in 1:3) {
+      append_row("replaced", list(set = set, seed = seed), function() {
+        set.seed(seed)
+        without <- sample(nrow(counts), nrow(counts) %/% 10)
+        x <- score(shuffle_genes(counts, without), seed, n_repeats = 2)
+        null <- seq_len(nrow(x)) %in% without
+        data.frame(
+          genes = sum(!is.na(x$FDR)), called = sum(called(x)), false = sum(called(x) & null),
+          fdr = sum(called(x) & null) / max(1, sum(called(x))),
+          null_p_05 = mean_below(x[null, ], 0.05), null_p_01 = mean_below(x[null, ], 0.01)
+        )
+      })
+    }
+  }
+}
