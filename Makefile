@@ -15,11 +15,12 @@ export SCVAE_CARGO_TARGET ?= $(CURDIR)/target
 export SCVAE_TEST_DATA ?= $(abspath $(CURDIR)/../shared/data)
 export BUILD TARBALL
 
-.PHONY: help deps test test-seurat5 demo bench-speed docs tarball dist clean
+.PHONY: help deps test test-seurat5 test-slurm demo bench-speed docs tarball dist clean
 
 help:
 	@echo 'make test          all checks: Rust, R, documentation, R CMD check'
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
+	@echo 'make test-slurm    scScore() over a Slurm cluster of one node, started for it'
 	@echo 'make demo          fit simulated counts, write demo-output/'
 	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
 	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
@@ -38,6 +39,14 @@ test-seurat5:
 	@tools/install-deps.sh debootstrap
 	@$(MAKE) --no-print-directory tarball
 	@tools/trixie-chroot.sh test '$(TARBALL)' '$(SCVAE_TEST_DATA)'
+
+test-slurm:
+	@tools/install-deps.sh slurm-wlm munge r-cran-batchtools
+	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
+	@trap 'tools/slurm-cluster.sh stop' EXIT; \
+	  slurm=$$(tools/slurm-cluster.sh start) && eval "$$slurm" && \
+	  export USER=$$(id -un) R_LIBS='$(LIBRARY)' && cd $(BUILD) && \
+	  Rscript $(CURDIR)/tools/workers.R '$(SLURM_COUNTS)'
 
 demo: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed

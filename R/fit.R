@@ -94,7 +94,8 @@
 #'   * `trained_cells`: for each cell, whether it passed the filter and took part in the training
 #'     (as one that was learned from or as one of validation);
 #'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches and
-#'     repeats) and `scscore` (these numbers scaled to \[0, 1\]); [scScore()] of the model tells more;
+#'     repeats) and `scscore` (these numbers scaled to \[0, 1\]); [scScore()] of the model tells
+#'     more;
 #'   * `scores`: what the fits know of the genes, for [scScore()];
 #'   * `connections`: number of connections, kept genes x batches;
 #'   * `history`: a data frame with one row per epoch;

@@ -111,3 +111,137 @@ score_peaks <- function(score, share = 0.02) {
   falls <- c(diff(y) <= 0, TRUE)
   smooth$x[rises & falls & y >= share * max(y)]
 }
+
+#' Plot what is known of the genes
+#'
+#' One value of each gene over another: by default the score over the mean count, which shows
+#' whether it is more than a measure of expression. Spearman's correlation of the two, among the
+#' genes above the median mean, is in the subtitle.
+#'
+#' @param score Scores from [scScore()], or a model, or an object with a model.
+#' @param x,y Columns of the scores. `mean`, `detected` and `signal` are on a logarithmic axis.
+#' @param genes Genes to name in the plot, such as known markers.
+#' @param fdr Genes with an FDR of at most this are coloured, if p-values are known; NULL: none.
+#' @return A ggplot.
+#' @inherit plot.SCVAE examples
+#' @export
+plotGeneScores <- function(score, x = "mean", y = "scscore", genes = NULL, fdr = 0.05) {
+  call <- rlang::current_env()
+  need_package("ggplot2", "for plots", call)
+  fdr <- check_number(fdr, "fdr", 0, 1, null_ok = TRUE, call = call)
+  if (!is(score, "DataFrame") && !is.data.frame(score)) {
+    score <- known_scores(score, NULL, call)
+  }
+  table <- cbind(gene = rownames(score), as.data.frame(score))
+  known <- setdiff(names(table)[vapply(table, is.numeric, logical(1))], "gene")
+  check_choice(x, known, "x", call)
+  check_choice(y, known, "y", call)
+  absent <- setdiff(genes, table$gene)
+  if (length(absent) > 0) {
+    abort_scvae(
+      c(
+        "{length(absent)} of {.arg genes} {?is/are} not among the scores: {.val {absent}}.",
+        i = "Take names from {.code rownames()} of the scores."
+      ),
+      "argument",
+      call
+    )
+  }
+  table <- table[is.finite(table[[x]]) & is.finite(table[[y]]), ]
+  high <- table[["mean"]] > stats::median(table[["mean"]])
+  rho <- suppressWarnings(stats::cor(table[[x]][high], table[[y]][high], method = "spearman"))
+  colours <- !is.null(fdr) && any(!is.na(table$FDR))
+  table$found <- if (colours) ifelse(table$FDR <= fdr, "yes", "no") else "no"
+  plot <- ggplot2::ggplot(table, ggplot2::aes(.data[[x]], .data[[y]])) +
+    ggplot2::geom_point(ggplot2::aes(colour = .data$found), size = 0.5, alpha = 0.5) +
+    # Two colours that those who see no red or no green tell apart.
+    ggplot2::scale_colour_manual(
+      values = c(no = "grey55", yes = "#0072B2"), name = sprintf("FDR <= %s", fdr),
+      guide = if (colours) ggplot2::guide_legend(override.aes = list(size = 2)) else "none"
+    ) +
+    ggplot2::labs(
+      x = axis_title(x), y = axis_title(y),
+      subtitle = sprintf("Spearman's correlation above the median mean: %.2f", rho)
+    ) +
+    ggplot2::theme_minimal()
+  logarithmic <- c("mean", "detected", "signal")
+  if (x %in% logarithmic) plot <- plot + ggplot2::scale_x_log10()
+  if (y %in% logarithmic) plot <- plot + ggplot2::scale_y_log10()
+  with_names(plot, table[match(genes, table$gene), ])
+}
+
+with_names <- function(plot, named) {
+  named <- named[!is.na(named$gene), ]
+  if (nrow(named) == 0) {
+    return(plot)
+  }
+  plot +
+    ggplot2::geom_point(data = named, colour = "#D55E00", size = 1.5) +
+    ggplot2::geom_text(
+      ggplot2::aes(label = .data$gene),
+      data = named, colour = "#A04000", size = 3, vjust = -0.7, check_overlap = TRUE
+    )
+}
+
+axis_title <- function(column) {
+  titles <- c(
+    scscore = "scScore", mean = "mean count", detected = "share of cells with a count",
+    signal = "signal (dispersion of the fitted rate)", explained = "share of deviance explained",
+    n_connections = "connections", agreement = "agreement of batches", p.value = "p-value"
+  )
+  if (column %in% names(titles)) titles[[column]] else column
+}
+
+#' Plot how well chosen genes tell cells apart
+#'
+#' The curve of a measure, such as the NMI of clusters with cell types, over the number of genes
+#' that a ranking puts first, for several rankings. The legend has the mean height of each curve
+#' over the logarithm of the number of genes (its area under the curve), the highest first.
+#'
+#' @param x A data frame with the columns `ranking`, `n_genes` and `value`; several rows of the same
+#'   ranking and number (seeds, say) are averaged.
+#' @param ylab What `value` is.
+#' @return A ggplot.
+#' @examplesIf requireNamespace("ggplot2", quietly = TRUE)
+#' curves <- expand.grid(n_genes = c(100, 500, 2000), ranking = c("scScore", "random"))
+#' curves$value <- c(0.7, 0.8, 0.78, 0.4, 0.55, 0.7)
+#' plotGeneSelection(curves)
+#' @export
+plotGeneSelection <- function(x, ylab = "NMI with the cell types") {
+  call <- rlang::current_env()
+  need_package("ggplot2", "for plots", call)
+  check_string(ylab, "ylab", call = call)
+  columns <- c("ranking", "n_genes", "value")
+  if (!is.data.frame(x) || !all(columns %in% names(x))) {
+    value <- describe(x)
+    abort_scvae(
+      "{.arg x} must be a data frame with the columns {.val {columns}}, not {value}.",
+      "argument",
+      call
+    )
+  }
+  curves <- stats::aggregate(value ~ ranking + n_genes, as.data.frame(x)[columns], mean)
+  curves <- curves[order(curves$n_genes), ]
+  heights <- vapply(split(curves, as.character(curves$ranking)), mean_height, numeric(1))
+  heights <- sort(heights, decreasing = TRUE)
+  labels <- sprintf("%s (%.3f)", names(heights), heights)
+  curves$ranking <- factor(as.character(curves$ranking), names(heights), labels)
+  ggplot2::ggplot(curves, ggplot2::aes(.data$n_genes, .data$value, colour = .data$ranking)) +
+    ggplot2::geom_line() +
+    ggplot2::geom_point(size = 1) +
+    ggplot2::scale_x_log10(breaks = unique(curves$n_genes)) +
+    ggplot2::scale_colour_viridis_d(end = 0.95) +
+    ggplot2::labs(x = "number of genes", y = ylab, colour = "ranking (area)") +
+    ggplot2::theme_minimal() +
+    ggplot2::theme(panel.grid.minor = ggplot2::element_blank())
+}
+
+# By the trapezoidal rule over the logarithm of the number of genes.
+mean_height <- function(curve) {
+  if (nrow(curve) == 1) {
+    return(curve$value)
+  }
+  step <- diff(log(curve$n_genes))
+  middle <- (curve$value[-1] + curve$value[-nrow(curve)]) / 2
+  sum(step * middle) / sum(step)
+}

@@ -15,10 +15,11 @@
 #' `scvae_error_counts` (the counts, the names or the batches), `scvae_error_file`,
 #' `scvae_error_model` (a damaged model, or one that does not fit the data),
 #' `scvae_error_numerical`, `scvae_error_package` (a suggested package is missing),
-#' `scvae_error_worker` (another process died, again and again) and `scvae_error_internal`. Warnings have the class `scvae_warning` and one of
-#' `scvae_warning_filtered`, `scvae_warning_batch`, `scvae_warning_genes`, `scvae_warning_latent`
-#' (a fit that went astray), `scvae_warning_mapping`, `scvae_warning_worker` (what another process
-#' was to do is done again) and `scvae_warning_interrupted`.
+#' `scvae_error_worker` (another process died, again and again) and `scvae_error_internal`. Warnings
+#' have the class `scvae_warning` and one of `scvae_warning_filtered`, `scvae_warning_batch`,
+#' `scvae_warning_genes`, `scvae_warning_latent` (a fit that went astray), `scvae_warning_mapping`,
+#' `scvae_warning_worker` (what another process was to do is done again) and
+#' `scvae_warning_interrupted`.
 #'
 #' @useDynLib scVAE, .registration = TRUE
 #' @importClassesFrom Matrix dgCMatrix

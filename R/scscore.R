@@ -8,8 +8,8 @@
 #' a gene without any structure would do as well.
 #'
 #' For counts the model is fitted `n_repeats` times from different starts, the first time as by
-#' [fitSCVAE()] with the same `seed`, and everything is averaged over the fits before it is scaled or
-#' ranked. With several batches the number of connections is the mean over the batches. A model,
+#' [fitSCVAE()] with the same `seed`, and everything is averaged over the fits before it is scaled
+#' or ranked. With several batches the number of connections is the mean over the batches. A model,
 #' or an object that holds one, is not fitted again: its score is that of the fits it was made with,
 #' one unless `n_repeats` of [fitSCVAE()] was more.
 #'
@@ -60,10 +60,11 @@
 #'     equally many, above all those that have as many as a gene can have, those with more
 #'     `signal`;
 #'   * `n_connections`: their mean number;
-#'   * `explained`: share of the gene's Poisson deviance within batches that the fitted rates explain;
+#'   * `explained`: share of the gene's Poisson deviance within batches that the fitted rates
+#'     explain;
 #'   * `signal`: dispersion of the fitted rate within batches, variance over the cells of `px_scale`
-#'     times the median library over its mean, in counts; half of the deviance that is explained, per
-#'     cell, is about this;
+#'     times the median library over its mean, in counts; half of the deviance that is explained,
+#'     per cell, is about this;
 #'   * `mean`, `detected`: mean count, and share of the cells that have one;
 #'   * `agreement`: whether batches agree on the gene, from 0 to 1: 1 minus twice the standard
 #'     deviation of its place among the genes by `signal` in each batch; NA without batches;

@@ -8,14 +8,15 @@
 #'
 #' @param criterion What a gene needs connections for, and so what [scScore()] tells of it: genes
 #'   with much of it gain connections, those with little give theirs away.
-#'   `"deviance"`: the Poisson deviance that the fitted rates explain, compared with a rate that is the
-#'   same for all cells of a batch: genes whose pattern over the cells the model knows have much of it.
-#'   `"mse"`, the paper's: the mean squared error of the expected count, which follows how much a gene
-#'   is expressed.
-#'   `"log_mse"`: the same of log(1 + count).
-#'   `"relative_mse"`: the squared error over the variance that the model expects.
-#'   `"dispersion"`: the variance of the fitted rate (`px_scale`) between cells of a batch, over its
-#'   mean.
+#'   * `"deviance"`: the Poisson deviance that the fitted rates explain, compared with a rate that
+#'     is the same for all cells of a batch. Genes whose pattern over the cells the model knows have
+#'     much of it.
+#'   * `"mse"`, the paper's: the mean squared error of the expected count. It follows how much a
+#'     gene is expressed.
+#'   * `"log_mse"`: the same of log(1 + count).
+#'   * `"relative_mse"`: the squared error over the variance that the model expects.
+#'   * `"dispersion"`: the variance of the fitted rate (`px_scale`) between cells of a batch, over
+#'     its mean.
 #' @param alpha_init,alpha_min,alpha_max The fraction of the hidden units that a gene is connected
 #'   with at the start, at least and at most; each above 0 and at most 1, and in this order:
 #'   `alpha_min <= alpha_init <= alpha_max`.

@@ -386,4 +386,3 @@ named_data <- function(counts) {
   dimnames(data) <- list(counts$gene_names, counts$cell_names)
   data
 }
-

@@ -19,10 +19,10 @@
 #' @param ... Further arguments of [scScore()] and [fitSCVAE()].
 #' @return The object. Its assay has with the genes, in assays of version 5, the columns
 #'   `vf_scscore_counts_score`, `_variable`, `_rank`, `_explained`, `_signal` and, if known, `_FDR`,
-#'   so that `HVFInfo(object, method = "scscore")` and `VariableFeatures(object, method = "scscore")`
-#'   work; what these give without `method` stays what it was. In assays of version 3 and 4 the
-#'   columns are `scscore.score` and so on, to be had with `object[["RNA"]][["scscore.score"]]`:
-#'   `HVFInfo()` knows its own methods only there. New scores are kept whole in
+#'   so that `HVFInfo()` and `VariableFeatures()` work with `method = "scscore"`; what they give
+#'   without `method` stays what it was. In assays of version 3 and 4 the columns are
+#'   `scscore.score` and so on, to be had with `object[["RNA"]][["scscore.score"]]`: `HVFInfo()`
+#'   knows its own methods only there. New scores are kept whole in
 #'   `Misc(object[[assay]], "scscore")`, where `scScore(object)` finds them.
 #' @seealso [scScore()], [informativeGenes()]
 #' @examplesIf requireNamespace("SeuratObject", quietly = TRUE)
@@ -65,7 +65,8 @@ FindInformativeFeatures <- function(object, n = NULL, threshold = NULL, fdr = NU
   chosen <- informativeGenes(score, threshold, n, fdr.threshold = fdr)
   own <- add_gene_scores(object[[assay]], score, layer, chosen)
   if (is.null(stored)) {
-    SeuratObject::Misc(own, "scscore") <- score
+    # Misc() would warn of the scores that were there before.
+    slot(own, "misc")$scscore <- score
   }
   if (set.variable) {
     SeuratObject::VariableFeatures(own) <- chosen

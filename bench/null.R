@@ -115,3 +115,61 @@ if ("replaced" %in% parts) {
     }
   }
 }
+
+# (c) Weak markers, beside the tests of others.
+
+# scran's modelGeneVar(): more variance of the log-counts than genes of the same mean have.
+scran_fdr <- function(counts) {
+  x <- SingleCellExperiment::SingleCellExperiment(list(counts = counts))
+  scran::modelGeneVar(scuttle::logNormCounts(x))$FDR
+}
+
+# More cells without a count than a negative binomial of the gene's mean and the mean-dispersion trend
+# has (Andrews & Hemberg 2019, Bioinformatics 35:2865): the test of M3Drop's NBumi, without its package.
+dropout_fdr <- function(counts) {
+  total <- colSums(counts)
+  n_cells <- ncol(counts)
+  gene_total <- rowSums(counts)
+  mu <- function(gene) gene_total[gene] * total / sum(total)
+  variance <- vapply(seq_len(nrow(counts)), function(gene) {
+    sum((counts[gene, ] - mu(gene))^2) / (n_cells - 1)
+  }, numeric(1))
+  squares <- gene_total^2 * sum(total^2) / sum(total)^2 / n_cells
+  size <- squares / pmax(variance - gene_total / n_cells, 1e-10)
+  fitted <- is.finite(size) & size < 1e4 & gene_total > 0
+  trend <- stats::lm(log(size[fitted]) ~ log(gene_total[fitted] / n_cells))
+  size <- exp(stats::coef(trend)[1] + stats::coef(trend)[2] * log(gene_total / n_cells))
+  p <- vapply(seq_len(nrow(counts)), function(gene) {
+    expected <- (1 + mu(gene) / size[gene])^-size[gene]
+    sd <- sqrt(sum(expected * (1 - expected)))
+    stats::pnorm(sum(counts[gene, ] == 0), sum(expected), sd, lower.tail = FALSE)
+  }, numeric(1))
+  stats::p.adjust(p, "BH")
+}
+
+if ("power" %in% parts) {
+  for (fold in c(1.5, 2, 3)) {
+    for (seed in 1:3) {
+      sim <- simulateCounts(
+        n_cells = 500, n_genes = 2000, n_batches = 1, n_markers = 50, marker_fold = fold,
+        library_size = 1000, seed = seed
+      )
+      counts <- sim$counts[rowSums(sim$counts > 0) >= 3, ]
+      marker <- rownames(counts) %in% sim$markers$gene
+      fdr <- list(
+        scScore = function() score(counts, seed, min_genes = 10)$FDR,
+        modelGeneVar = function() scran_fdr(counts),
+        `NB dropouts` = function() dropout_fdr(counts)
+      )
+      for (test in names(fdr)) {
+        append_row("power", list(fold = fold, seed = seed, test = test), function() {
+          found <- fdr[[test]]() <= 0.05
+          found[is.na(found)] <- FALSE
+          data.frame(
+            markers = sum(marker), found = sum(found & marker), false = sum(found & !marker)
+          )
+        })
+      }
+    }
+  }
+}

@@ -88,13 +88,13 @@ if (length(unique(batch)) > 1) {
   cat(sprintf("  ASW of the batches %.3f (0.5: mixed)\n", silhouette_score(latent, batch)))
 }
 
-genes <- scScore(model, details = TRUE)
-genes <- genes[order(-genes$scscore), ]
+genes <- scScore(model)
+genes <- genes[order(genes$rank), ]
 most <- sum(genes$scscore == max(genes$scscore, na.rm = TRUE), na.rm = TRUE)
 cat(sprintf("\n%d genes have the highest scScore; the first are:\n", most))
-cat(" ", paste(utils::head(genes$gene, 12), collapse = ", "), "\n")
+cat(" ", paste(utils::head(rownames(genes), 12), collapse = ", "), "\n")
 if (is.null(path)) {
-  top <- utils::head(genes$gene, nrow(simulated$markers))
+  top <- utils::head(rownames(genes), nrow(simulated$markers))
   cat(sprintf(
     "  %d of the first %d are markers of the simulation\n",
     sum(top %in% simulated$markers$gene), length(top)

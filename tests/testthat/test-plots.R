@@ -30,3 +30,31 @@ test_that("information on the installation is there", {
   expect_match(info$version, "^[0-9]+\\.[0-9]+\\.[0-9]+$")
   expect_true("cpu" %in% info$devices)
 })
+
+test_that("genes are plotted over what is known of them", {
+  model <- quick_fit(sim_small()$counts, seed = 1, n_repeats = 2)
+  plot <- plotGeneScores(model, genes = model$genes$gene[5:6])
+  expect_s3_class(plot, "ggplot")
+  score <- as.data.frame(scScore(model))
+  score <- score[!is.na(score$scscore), ]
+  expect_setequal(plot$data$gene, rownames(score))
+  high <- score$mean > stats::median(score$mean)
+  rho <- stats::cor(score$mean[high], score$scscore[high], method = "spearman")
+  expect_match(plot$labels$subtitle, sprintf("%.2f", rho), fixed = TRUE)
+  expect_silent(ggplot2::ggplot_build(plot))
+  expect_s3_class(plotGeneScores(model, x = "detected", y = "explained"), "ggplot")
+  expect_error(plotGeneScores(model, x = "size"), class = "scvae_error_argument")
+  expect_error(plotGeneScores(model, genes = "nobody"), "nobody", class = "scvae_error_argument")
+})
+
+test_that("curves over the number of genes are ordered by their area", {
+  curves <- data.frame(
+    ranking = rep(c("low", "high"), each = 6), n_genes = rep(c(1, 10, 1000), 4),
+    value = c(0, 0.2, 0.2, 0.2, 0.2, 0.4, 1, 0.5, 0.5, 1, 0.5, 0.5)
+  )
+  plot <- plotGeneSelection(curves)
+  # low: 0.1, 0.2, 0.3 after averaging; a third of the axis at 0.15, the rest at 0.25.
+  expect_identical(levels(plot$data$ranking), c("high (0.583)", "low (0.217)"))
+  expect_silent(ggplot2::ggplot_build(plot))
+  expect_error(plotGeneSelection(curves[1:2]), class = "scvae_error_argument")
+})

@@ -297,3 +297,51 @@ test_that("the log does not hold the batch of every cell", {
   command <- SeuratObject::Command(object, SeuratObject::Command(object)[1])
   expect_lt(as.numeric(object.size(command)), 20000)
 })
+
+test_that("informative features are found, kept and used", {
+  object <- seurat_small()
+  quickly <- function(object, ...) {
+    do.call(FindInformativeFeatures, c(list(object), quick(n_repeats = 2, ...)))
+  }
+  found <- quickly(object, n = 40, set.variable = TRUE)
+  score <- scScore(found, verbose = FALSE)
+  expect_s4_class(score, "DataFrame")
+  expect_identical(rownames(score), rownames(object))
+  expect_false(all(is.na(score$FDR)))
+  expect_identical(SeuratObject::VariableFeatures(found), informativeGenes(score, n = 40))
+  expect_identical(informativeGenes(found), informativeGenes(score))
+  # Scores that are there are used.
+  again <- FindInformativeFeatures(found, fdr = 1, verbose = FALSE)
+  expect_identical(scScore(again, verbose = FALSE), score)
+  expect_identical(SeuratObject::VariableFeatures(again), SeuratObject::VariableFeatures(found))
+  expect_error(
+    FindInformativeFeatures(found, n_repeats = 3, verbose = FALSE),
+    "holds scores already",
+    class = "scvae_error_argument"
+  )
+  refit <- quickly(found, refit = TRUE, null = FALSE)
+  expect_true(all(is.na(scScore(refit, verbose = FALSE)$FDR)))
+  # And so are those of a model.
+  object <- run_quick(object, batch = "donor")
+  of_model <- FindInformativeFeatures(object, threshold = 0.5, set.variable = TRUE, verbose = FALSE)
+  expect_identical(
+    SeuratObject::VariableFeatures(of_model),
+    informativeGenes(scvaeModel(object), threshold = 0.5)
+  )
+  expect_message(FindInformativeFeatures(object), "The score of the 1 fit")
+  expect_error(FindInformativeFeatures(object, fdr = 0.1), class = "scvae_error_argument")
+  expect_error(FindInformativeFeatures(sim_small()$counts), class = "scvae_error_argument")
+})
+
+test_that("Seurat 5 finds the scores by their method, and its own without", {
+  skip_if_not(has_assay5())
+  skip_if_not_installed("Seurat")
+  object <- run_quick(seurat_small(), batch = "donor")
+  score <- scScore(scvaeModel(object))
+  table <- SeuratObject::HVFInfo(object, method = "scscore")
+  expect_equal(table[rownames(score), "score"], score$scscore)
+  first <- Seurat::FindVariableFeatures(seurat_small(), nfeatures = 50, verbose = FALSE)
+  after <- run_quick(first, batch = "donor")
+  expect_identical(SeuratObject::HVFInfo(after), SeuratObject::HVFInfo(first))
+  expect_identical(SeuratObject::VariableFeatures(after), SeuratObject::VariableFeatures(first))
+})

@@ -1,0 +1,34 @@
+# Ranks the genes of a set by scScore(), for evaluate.py.
+#
+#   Rscript fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS]
+#
+# Two rankings: NAME_seedSEED, connections first and then the signal, and NAME_signal_seedSEED, the
+# signal alone.
+
+suppressMessages(library(scVAE))
+given <- commandArgs(trailingOnly = TRUE)
+if (length(given) < 5) stop("usage: fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS]")
+n_repeats <- if (length(given) > 5) as.integer(given[6]) else 1
+started <- proc.time()[["elapsed"]]
+score <- scScore(
+  given[1],
+  n_repeats = n_repeats, null = FALSE, seed = as.integer(given[5]), threads = 1,
+  connections = connectionControl(criterion = given[4]), verbose = FALSE
+)
+score <- score[!is.na(score$scscore), ]
+ranked <- function(name, order) {
+  data.frame(
+    ranking = sprintf("%s_seed%s", name, given[5]), gene = rownames(score)[order],
+    rank = seq_along(order)
+  )
+}
+utils::write.table(
+  rbind(
+    ranked(given[3], order(score$rank)),
+    ranked(paste0(given[3], "_signal"), order(-score$signal, method = "radix"))
+  ),
+  given[2],
+  sep = "\t", quote = FALSE, row.names = FALSE
+)
+message(basename(given[1]), " ", given[3], " seed ", given[5], ": ",
+  round(proc.time()[["elapsed"]] - started), " s")
