@@ -90,7 +90,9 @@ scScore <- function(x, ...) UseMethod("scScore")
 #' @export
 scScore.SCVAE <- function(x, ...) {
   check_known_arguments(dots_names(...), "x")
-  score_frame(x$scores, x$genes$gene)
+  # Objects that earlier versions made know no more than the connections.
+  scores <- x$scores %||% fits_of_model(which(x$genes$kept), x$connections, NULL)
+  score_frame(scores, x$genes$gene)
 }
 
 #' @rdname scScore

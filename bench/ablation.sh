@@ -37,6 +37,7 @@ fit_batches() {
   done
 }
 
+mse='connections = connectionControl(criterion = "mse")'
 never='connections = connectionControl(adjust_every = 0)'
 shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
@@ -48,6 +49,7 @@ for set in pbmc_kang_ctrl mouse_bladder_han; do
   fit $set "shuffle" "$shuffle" 0 1 2
 done
 for set in pbmc_kang_ctrl mouse_bladder_han pbmc_facs_zheng; do
+  fit $set "criterion mse (the paper)" "$mse" 0 1 2
   fit $set "likelihood nb" 'likelihood = "nb"' 0 1 2
 done
 
@@ -55,6 +57,7 @@ separate='batches = batchControl(masks = "separate")'
 balanced='training = trainingControl(sampling = "balanced")'
 paper='batches = batchControl(masks = "separate", offsets = FALSE, beta = 1)'
 fit_batches masks "separate (the paper)" "$separate"
+fit_batches settings "criterion mse (the paper)" "$mse"
 fit_batches settings "differences from the means of all cells" 'batches = batchControl(means = "all")'
 fit_batches settings "no measured differences" 'batches = batchControl(offsets = FALSE)'
 fit_batches settings "the same number of cells from every batch" "$balanced"

@@ -30,11 +30,17 @@ HEAD = """# What the defaults rest on
 Written by `bench/ablation_table.py` from the rows that `bench/ablation.sh DATA_DIR` makes; do not edit by hand.
 One setting is changed at a time; scores as in quality.md, mean ± standard error over the seeds.
 
+The rows besides the default are from when the connections' criterion was the paper's, "mse": they are to be held
+against the row "criterion mse (the paper)".
+
 """
 BATCHES_HEAD = """# What the defaults for several batches rest on
 
 Written by `bench/ablation_table.py` from the rows that `bench/ablation.sh DATA_DIR` makes; do not edit by hand.
 Scores as in integration.md; mean ± standard error over the seeds.
+
+The rows besides the default are from when the connections' criterion was the paper's, "mse": they are to be held
+against the row "criterion mse (the paper)".
 
 """
 DEFAULT = {"masks": "shared (**default**)", "settings": "**default**"}

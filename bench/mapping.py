@@ -44,7 +44,7 @@ HEAD = """# Mapping of a batch that the model was not trained with
 
 Written by `bench/mapping.py`; do not edit by hand.
 
-One batch is left out, a model of the others is fitted at default settings, and the cells
+One batch is left out, a model of the others is fitted at default settings (but `criterion = "mse"`, then the default), and the cells
 of the batch that was left out are mapped to it with `mapSCVAE()`. The model's own
 embedding with that of the mapped cells under it is scored like any embedding of all cells
 (`bench/peers/scib.py`; the columns are explained in `integration.md`) and held against the

@@ -4,7 +4,8 @@
 #     Rscript bench/null.R DATA_DIR OUT_DIR [part ...]
 #
 # Writes a table per part to OUT_DIR, row by row, and goes on where it was interrupted; then
-# results/null.md from all of them. Parts: "shuffled", "replaced", "power".
+# results/null.md from all of them. Parts: "shuffled", "replaced", "power". Needs Debian's
+# r-bioc-rhdf5 and r-bioc-scran.
 
 suppressPackageStartupMessages({
   library(scVAE)
@@ -14,7 +15,8 @@ suppressPackageStartupMessages({
 arguments <- commandArgs(TRUE)
 data_dir <- arguments[1]
 out_dir <- arguments[2]
-parts <- if (length(arguments) > 2) arguments[-(1:2)] else c("shuffled", "replaced", "power")
+every <- c("shuffled", "replaced", "power")
+parts <- if (length(arguments) > 2) arguments[-(1:2)] else every
 dir.create(out_dir, showWarnings = FALSE, recursive = TRUE)
 
 # Rows that are in the file already are not made again.
@@ -48,7 +50,9 @@ read_counts <- function(set) {
     i = as.integer(x$indices) + 1L, p = as.integer(x$indptr), x = as.numeric(x$data),
     dims = c(n_genes, length(x$indptr) - 1)
   )
-  dimnames(counts) <- list(sprintf("gene%d", seq_len(n_genes)), sprintf("cell%d", seq_len(ncol(counts))))
+  dimnames(counts) <- list(
+    sprintf("gene%d", seq_len(n_genes)), sprintf("cell%d", seq_len(ncol(counts)))
+  )
   counts[rowSums(counts > 0) >= 3, ]
 }
 
@@ -173,3 +177,70 @@ if ("power" %in% parts) {
     }
   }
 }
+
+# The page.
+
+read_part <- function(part) {
+  file <- file.path(out_dir, paste0(part, ".tsv"))
+  if (file.exists(file)) utils::read.delim(file, check.names = FALSE)
+}
+
+table_of <- function(x) {
+  number <- function(v) if (is.numeric(v)) format(v, digits = 2, trim = TRUE) else v
+  x <- as.data.frame(lapply(x, number), check.names = FALSE)
+  row <- function(values) paste("|", paste(values, collapse = " | "), "|")
+  c(row(names(x)), paste0("|", strrep("---|", ncol(x))), apply(x, 1, row), "")
+}
+
+mean_by <- function(x, by, columns) {
+  groups <- split(x, lapply(by, function(b) factor(x[[b]], unique(x[[b]]))), drop = TRUE)
+  rows <- lapply(groups, function(g) {
+    cbind(g[1, by, drop = FALSE], runs = nrow(g), as.data.frame(lapply(g[columns], mean)))
+  })
+  do.call(rbind, rows)
+}
+
+shuffled <- read_part("shuffled")
+replaced <- read_part("replaced")
+power <- read_part("power")
+lines <- c(
+  "# What the p-values of scScore() are worth",
+  "",
+  "Written by `Rscript bench/null.R DATA_DIR OUT_DIR`; do not edit by hand. Genes are called at an FDR",
+  "of 0.05; entries are means over the runs (seeds).",
+  ""
+)
+if (!is.null(shuffled)) {
+  shuffled$any_called <- shuffled$called > 0
+  lines <- c(
+    lines, "## (a) Nothing to be found", "",
+    "One homogeneous population, all of its genes shuffled over the cells. `called` of `genes`, the",
+    "share of the runs in which any was, and the share of p-values of at most 0.05, which should be",
+    "0.05.", "",
+    table_of(mean_by(shuffled, "cells", c("genes", "called", "any_called", "p_05")))
+  )
+}
+if (!is.null(replaced)) {
+  lines <- c(
+    lines, "## (b) A tenth of the genes without structure", "",
+    "Real cells, a tenth of whose genes are shuffled over all cells; 2 fits. `fdr`: the share of",
+    "shuffled genes among the called ones. The last two columns: the share of the shuffled genes'",
+    "p-values of at most 0.05 and 0.01.", "",
+    table_of(mean_by(
+      replaced, "set", c("genes", "called", "false", "fdr", "null_p_05", "null_p_01")
+    ))
+  )
+}
+if (!is.null(power)) {
+  lines <- c(
+    lines, "## (c) Weak markers", "",
+    "500 simulated cells of 4 types with 50 markers each, whose means are `fold` times as high in",
+    "their type; 3 fits. `found` of the `markers`, and `false` of about 1,600 other genes.",
+    "modelGeneVar() tests another hypothesis (more variance than genes of the same mean have), by",
+    "which other genes may be called rightly; the test of dropouts is that of M3Drop's NBumi, written",
+    "from its publication.", "",
+    table_of(mean_by(power, c("fold", "test"), c("markers", "found", "false")))
+  )
+}
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
+writeLines(utils::head(lines, -1), file.path(here, "results", "null.md"))

@@ -240,6 +240,12 @@ fn repeated_fits_go_on_after_the_last_that_was_done() {
         repeat_fits(cells, &settings, &Cpu, numbers, |_| Silent, keep).unwrap()
     };
     assert_eq!(ScoreFolder::seed(folder.path()).unwrap(), None);
+    kept.write(&fits(&[1], &mut |_| Ok(()))[0]).unwrap();
+    assert_eq!(
+        ScoreFolder::seed(folder.path()).unwrap(),
+        Some(settings.seed)
+    );
+    std::fs::remove_file(ScoreFolder::file(folder.path(), 1)).unwrap();
     let made = fits(&[2, 0], &mut |fit| kept.write(fit));
     assert_same(&kept.read(0).unwrap().unwrap(), &made[1]);
     assert_same(&kept.read(2).unwrap().unwrap(), &made[0]);

@@ -116,7 +116,7 @@ pub fn rs_null_p_values(
     copies: &[f64],
     sources: Robj,
 ) -> extendr_api::Result<Vec<f64>> {
-    let p_values = || -> Result<_> {
+    let p_values = || -> Result<Vec<f64>> {
         let sources = convert::integers(&sources, "sources")?;
         let sources = convert::from_one(sources, mean.len(), "sources")?;
         let beside = BesideNull {
@@ -127,7 +127,7 @@ pub fn rs_null_p_values(
         };
         Ok(beside.p_values())
     };
-    Ok(p_values().map_err(to_r)?)
+    p_values().map_err(to_r)
 }
 
 fn score(matrix: &CountMatrix, plan: &Plan, reporter: &Reporter) -> Result<Scored> {

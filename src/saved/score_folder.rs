@@ -1,6 +1,7 @@
 //! Repeated fits that are done, a file each: several processes can add to one folder.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 /// Version of the form. The first two had all fits in one file, and of each no more than the connections.
 const FORMAT: u32 = 3;
 const CONNECTIONS: &str = "connections";
+const PREFIX: &str = "scscore-";
+const SUFFIX: &str = ".safetensors";
 
 /// A folder of fits that were all made of the same counts and with the same settings.
 #[derive(Debug, Clone)]
@@ -48,7 +51,7 @@ struct Header {
 impl ScoreFolder {
     /// The file of a fit, numbered from 0.
     pub fn file(folder: &Path, number: usize) -> PathBuf {
-        folder.join(format!("scscore-{:04}.safetensors", number + 1))
+        folder.join(format!("{PREFIX}{:04}{SUFFIX}", number + 1))
     }
 
     /// Writes a fit; at any moment its file is whole.
@@ -103,7 +106,12 @@ impl ScoreFolder {
     /// # Errors
     /// As [`ScoreFolder::read`].
     pub fn seed(folder: &Path) -> Result<Option<u64>> {
-        let first = opened(&Self::file(folder, 0))?;
+        let names = folder.read_dir().into_iter().flatten().flatten();
+        let fits = names.map(|entry| entry.path()).filter(|path| {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or("");
+            name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+        });
+        let first = fits.min().map(|path| opened(&path)).transpose()?.flatten();
         Ok(first.map(|(header, _)| header.origin.settings.seed))
     }
 

@@ -5,7 +5,7 @@ use scvae::model::Settings;
 use scvae::results::{gene_evidence, reconstruct, Evidence, Output, Reconstruction};
 use scvae::training::Trained;
 
-use crate::simulated::{fit, settings, simulated, N_TYPES};
+use crate::simulated::{dense, fit, settings, simulated, N_TYPES};
 
 const N_CELLS: usize = 300;
 const N_GENES: usize = 60;
@@ -41,13 +41,12 @@ impl Table {
             let values = reconstruct(&trained.model, view, &how, &|| false).unwrap();
             values.rows().into_iter().map(|row| row.to_vec()).collect()
         };
-        let mut counts = vec![vec![0.0; view.n_cells()]; view.n_genes()];
-        for cell in 0..view.n_cells() {
-            view.for_each_in_cell(cell, |gene, x| counts[gene as usize][cell] = f64::from(x));
-        }
         let dropout: Vec<Vec<f64>> = values(Output::Dropout);
         Table {
-            counts,
+            counts: dense(view)
+                .into_iter()
+                .map(|row| row.into_iter().map(f64::from).collect())
+                .collect(),
             scale: values(Output::Scale),
             kept: dropout
                 .iter()

@@ -5,19 +5,11 @@ use std::collections::HashMap;
 use rand::Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use scvae::counts::{filter, CountsView};
+use scvae::counts::filter;
 use scvae::results::{n_null_copies, null_copies, BesideNull};
 use scvae::sampling::Streams;
 
-use crate::simulated::simulated;
-
-fn dense(view: &CountsView) -> Vec<Vec<f32>> {
-    let mut counts = vec![vec![0.0; view.n_cells()]; view.n_genes()];
-    for cell in 0..view.n_cells() {
-        view.for_each_in_cell(cell, |gene, x| counts[gene as usize][cell] = x);
-    }
-    counts
-}
+use crate::simulated::{dense, simulated};
 
 #[test]
 fn a_copy_has_its_genes_counts_within_batch_and_depth() {

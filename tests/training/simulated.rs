@@ -42,6 +42,15 @@ pub fn simulated(n_cells: usize, n_genes: usize, seed: u64) -> (CountMatrix<'sta
     )
 }
 
+/// Counts of a view, genes x cells.
+pub fn dense(view: &CountsView) -> Vec<Vec<f32>> {
+    let mut counts = vec![vec![0.0; view.n_cells()]; view.n_genes()];
+    (0..view.n_cells()).for_each(|cell| {
+        view.for_each_in_cell(cell, |gene, x| counts[gene as usize][cell] = x);
+    });
+    counts
+}
+
 pub fn settings() -> Settings {
     Settings {
         min_genes: 1,
