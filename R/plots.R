@@ -15,6 +15,7 @@
 #' )
 #' plot(model)
 #' plot(model, "scscore")
+#' @method plot SCVAE
 #' @export
 plot.SCVAE <- function(x, type = c("history", "scscore"), ...) {
   type <- check_choice(type, c("history", "scscore"), "type", rlang::current_env())

@@ -30,8 +30,8 @@
 #'   genes are, but have no structure. How well the fitted rates of a gene follow its counts (a
 #'   score statistic over its own standard deviation) is compared with what the copies of about the
 #'   same expression reach; the p-value is the share of copies that reach as much. It is therefore
-#'   never below 1 / (1 + number of copies), and `FDR` (Benjamini & Hochberg) cannot be below 0.05
-#'   unless about 20 genes per 1,000 copies times the number of genes over 1,000 are found.
+#'   never below 1 / (1 + number of copies), and fewer than about 20 times as many genes as there
+#'   are genes per copy, 100 by default, cannot reach an `FDR` (Benjamini & Hochberg) of 0.05.
 #' * The copies make fits slower by about their share, and connections that they give away go to
 #'   genes. With `null = FALSE` there are none, and no p-values.
 #'
