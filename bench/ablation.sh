@@ -38,12 +38,14 @@ fit_batches() {
 }
 
 mse='connections = connectionControl(criterion = "mse")'
+dispersion='connections = connectionControl(criterion = "dispersion")'
 never='connections = connectionControl(adjust_every = 0)'
 shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
   fit $set "100 epochs" "max_epochs = 100" 0 1 2
   fit $set "200 epochs" "max_epochs = 200" 0 1 2
   fit $set "no adjustment" "$never" 0 1 2
+  fit $set "criterion dispersion" "$dispersion" 1 2 3
   fit $set "no fc_layer" "fc_layer = FALSE" 0 1 2
   fit $set "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
   fit $set "shuffle" "$shuffle" 0 1 2

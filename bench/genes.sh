@@ -29,3 +29,4 @@ for set in $sets; do
   done
 done
 "$python" genes/table.py $(printf 'results/genes/%s.tsv ' $sets) > results/genes.md
+Rscript genes/plot.R results/genes.png $(printf 'results/genes/%s.tsv ' $sets)

@@ -2,8 +2,8 @@
 #
 #   Rscript fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS]
 #
-# Two rankings: NAME_seedSEED, connections first and then the signal, and NAME_signal_seedSEED, the
-# signal alone.
+# Rankings: NAME_seedSEED, connections first and then the signal; NAME_signal_seedSEED, the signal
+# alone; NAME_ties_at_random_seedSEED, the connections alone.
 
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)
@@ -16,6 +16,7 @@ score <- scScore(
   connections = connectionControl(criterion = given[4]), verbose = FALSE
 )
 score <- score[!is.na(score$scscore), ]
+set.seed(as.integer(given[5]))
 ranked <- function(name, order) {
   data.frame(
     ranking = sprintf("%s_seed%s", name, given[5]), gene = rownames(score)[order],
@@ -25,7 +26,11 @@ ranked <- function(name, order) {
 utils::write.table(
   rbind(
     ranked(given[3], order(score$rank)),
-    ranked(paste0(given[3], "_signal"), order(-score$signal, method = "radix"))
+    ranked(paste0(given[3], "_signal"), order(-score$signal, method = "radix")),
+    ranked(
+      paste0(given[3], "_ties_at_random"),
+      order(-score$n_connections, sample.int(nrow(score)), method = "radix")
+    )
   ),
   given[2],
   sep = "\t", quote = FALSE, row.names = FALSE

@@ -41,6 +41,14 @@ other rankings are described at the head of `bench/genes/rankings.py`).
 
 Entries are means ± standard deviations over the seeds of a ranking (`seeds`); without ± there is
 one. The highest AUC of a table is in bold. The rankings are sorted by the sum of the two AUC.
+
+`scScore_CRITERION` is the rank of one fit with that criterion of the connections (`deviance` is the
+default, `mse` the paper's): more connections first, then the signal. `_ties_at_random` is the number
+of connections alone, of which several hundred genes have the most a gene can have. `_signal` is the
+signal alone. `_next` is the paper's rule read otherwise: a gene that has as many connections as it
+can have passes its turn to the next (not in the package).
+
+![curves over the number of genes](genes.png)
 """
 
 
