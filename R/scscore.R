@@ -112,7 +112,7 @@ scScore.DimReduc <- function(x, ...) scScore(scvaeModel(x), ...)
 scScore.SummarizedExperiment <- scScore.Seurat
 
 # The score that is stored; counts without a model are fitted.
-score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL) {
+score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL, arg = "x") {
   stored <- stored_scores(x, name, assay)
   if (is.null(stored)) {
     return(scScore.default(x, ..., verbose = verbose))
@@ -121,8 +121,8 @@ score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL) {
   if (length(fitting) > 0) {
     abort_scvae(
       c(
-        "{.arg x} holds scores already, so {.arg {fitting}} {?has/have} no meaning.",
-        i = "Leave {cli::qty(fitting)}{?it/them} out, or give the counts themselves to fit again."
+        "{.arg {arg}} holds scores already, so {.arg {fitting}} has no meaning.",
+        i = "Leave it out, or give the counts themselves to fit again."
       ),
       "argument"
     )
@@ -131,7 +131,7 @@ score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL) {
   if (isTRUE(verbose)) {
     seconds <- stored$seconds
     cli::cli_inform(c(
-      i = "The score of the {n_fits} fit{?s} that {.arg x} holds.",
+      i = "The score of the {n_fits} fit{?s} that {.arg {arg}} holds.",
       i = if (!is.null(seconds) && n_fits == 1) {
         "20 fits tell genes apart better and would take about {duration_text(20 * seconds)}: give \\
          the counts to {.fn scScore}."
@@ -178,7 +178,10 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, null = TRUE, c
 }
 
 check_repeats <- function(n_repeats, call) {
-  check_number(n_repeats, "n_repeats", min = 1, max = 10000, whole = TRUE, call = call)
+  check_number(
+    n_repeats, "n_repeats",
+    min = 1, max = 10000, whole = TRUE, cure = "20 tell genes apart well.", call = call
+  )
 }
 
 # Arguments for the fit, and those that say where the counts are.

@@ -52,6 +52,12 @@ FindInformativeFeatures <- function(object, n = NULL, threshold = NULL, fdr = NU
   }
   check_flag(set.variable, "set.variable", call)
   check_flag(refit, "refit", call)
+  # Those of FindVariableFeatures() come to mind.
+  if ("nfeatures" %in% dots_names(...)) {
+    abort_scvae(
+      c("{.arg nfeatures} is called {.arg n} here.", i = "Give {.arg n}."), "argument", call
+    )
+  }
   assay <- seurat_assay(object, assay, call)
   stored <- if (!refit) stored_scores(object, NULL, assay)
   score <- if (is.null(stored)) {
@@ -60,7 +66,10 @@ FindInformativeFeatures <- function(object, n = NULL, threshold = NULL, fdr = NU
       assay = assay, layer = layer, ..., seed = seed.use, verbose = verbose
     )
   } else {
-    score_of_object(object, ..., name = NULL, verbose = verbose, assay = assay)
+    score_of_object(
+      object, ...,
+      name = NULL, verbose = verbose, assay = assay, arg = "object"
+    )
   }
   chosen <- informativeGenes(score, threshold, n, fdr.threshold = fdr)
   own <- add_gene_scores(object[[assay]], score, layer, chosen)
