@@ -43,10 +43,10 @@ test-seurat5:
 test-slurm:
 	@tools/install-deps.sh slurm-wlm munge r-cran-batchtools
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
-	@trap 'tools/slurm-cluster.sh stop' EXIT; \
+	@trap '$(CURDIR)/tools/slurm-cluster.sh stop' EXIT; \
 	  slurm=$$(tools/slurm-cluster.sh start) && eval "$$slurm" && \
 	  export USER=$$(id -un) R_LIBS='$(LIBRARY)' && cd $(BUILD) && \
-	  Rscript $(CURDIR)/tools/workers.R '$(SLURM_COUNTS)'
+	  Rscript $(CURDIR)/tools/workers.R $(SLURM_COUNTS)
 
 demo: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
