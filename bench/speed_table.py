@@ -19,6 +19,7 @@ CRITERION = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "targe
 HEAD = """# Speed and memory
 
 Written by `bench/speed_table.py` from the rows that `make bench-speed` makes; do not edit by hand.
+Our rows are of `criterion = "mse"`, the default then.
 
 ## Training on all genes, beside scVI
 
