@@ -11,7 +11,12 @@ settings_for_repeats <- function(args, BPPARAM, call) { # nolint: object_name_li
   settings_from(args, call)
 }
 
-# A job on a cluster has the cores it was given, which it finds out itself.
+# Cluster jobs, and workers that are named by their hosts.
+on_other_machines <- function(BPPARAM) { # nolint: object_name_linter.
+  is(BPPARAM, "BatchtoolsParam") || is.character(BiocParallel::bpworkers(BPPARAM))
+}
+
+# Another machine finds out itself what cores there are, or were given to the job.
 threads_of_worker <- function(BPPARAM, call) { # nolint: object_name_linter.
   need_package("BiocParallel", "for {.arg BPPARAM}", call)
   if (!is(BPPARAM, "BiocParallelParam")) {
@@ -25,7 +30,7 @@ threads_of_worker <- function(BPPARAM, call) { # nolint: object_name_linter.
       call
     )
   }
-  if (is(BPPARAM, "BatchtoolsParam")) {
+  if (on_other_machines(BPPARAM)) {
     return(NULL)
   }
   n_workers <- as.integer(BiocParallel::bpnworkers(BPPARAM))
@@ -50,7 +55,7 @@ repeated_fits <- function(counts, batch, plan, verbose, call) {
       null = plan$null,
       checkpoint = normalizePath(plan$checkpoint)
     )
-    if (is(plan$BPPARAM, "BatchtoolsParam")) {
+    if (on_other_machines(plan$BPPARAM)) {
       task$settings$threads <- NULL
     }
     fit_in_workers(plan$numbers, task, plan$BPPARAM, call)
@@ -69,8 +74,8 @@ repeated_fits <- function(counts, batch, plan, verbose, call) {
 # Where workers leave their fits. Jobs on other machines see the working directory, where
 # batchtools has its registry, too; they do not see R's temporary files.
 passing_folder <- function(BPPARAM) { # nolint: object_name_linter.
-  on_other_machines <- is(BPPARAM, "BatchtoolsParam")
-  folder <- tempfile("scscore-", tmpdir = if (on_other_machines) getwd() else tempdir())
+  place <- if (on_other_machines(BPPARAM)) getwd() else tempdir()
+  folder <- tempfile("scscore-", tmpdir = place)
   dir.create(folder)
   folder
 }
