@@ -43,8 +43,10 @@ when_loaded <- function(package, action) {
 #'   below.
 #'
 #' @section What is stored:
-#' * `reducedDim(x, name)`: the embedding, one row per cell;
+#' * `reducedDim(x, name)`: the embedding, one row per cell; in expression space with the
+#'   attributes `varExplained`, `percentVar` and `rotation`, as principal components have them;
 #' * `colData(x)$SCVAE_trained` (`name` and `_trained`): FALSE for cells that the filter dropped;
+#'   with `n_repeats` also `SCVAE_stability`, see [fitSCVAE()];
 #' * `metadata(x)$scVAE[[name]]`: the model, which [scvaeModel()] returns and which survives
 #'   `saveRDS()`. It holds the score of each gene: `scScore(scvaeModel(x))`.
 #'
@@ -110,7 +112,8 @@ setMethod("runSCVAE", "ANY", function(x, ...) {
   )
 })
 
-calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, filtered_cells = "embed",
+calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, embedding = "auto",
+                            filtered_cells = "embed",
                             checkpoint = NULL, checkpoint_every = 1, n_repeats = 1, seed = NULL,
                             verbose = TRUE,
                             call) {
@@ -119,11 +122,21 @@ calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, filtered_cells = "emb
     args$settings$threads <- workers(BPPARAM, args$settings$threads, verbose, call)
   }
   settings <- settings_from(args$settings, call)
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
+  options <- fit_options(
+    embedding, filtered_cells, checkpoint, checkpoint_every, n_repeats, call
+  )
   counts <- do.call(as_counts, c(list(x), args$input, list(call = call)), quote = TRUE)
   seed <- check_seed(seed, call = call)
   model <- fit_counts(counts, batch, settings, options, seed, verbose, call)
-  structure(model$latent, model = model)
+  embedding <- model$embedding
+  if (!is.null(model$components)) {
+    # As the principal components of scater and BiocSingular have them.
+    variance <- model$components$sd^2
+    attr(embedding, "varExplained") <- variance
+    attr(embedding, "percentVar") <- 100 * variance / model$components$total_variance
+    attr(embedding, "rotation") <- model$components$loadings
+  }
+  structure(embedding, model = model)
 }
 
 # Workers can be other machines' or wait for one another; threads share the cores of this one.
@@ -175,14 +188,15 @@ run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE", gene_sc
   call <- quote(runSCVAE())
   check_string(name, "name", call = call)
   check_flag(gene_scores, "gene_scores", call)
-  latent <- calculate_scvae(x, batch, ..., altexp = altexp, call = call)
-  model <- attr(latent, "model")
-  attr(latent, "model") <- NULL
+  embedding <- calculate_scvae(x, batch, ..., altexp = altexp, call = call)
+  model <- attr(embedding, "model")
+  attr(embedding, "model") <- NULL
   if (is.null(colnames(x))) {
-    rownames(latent) <- NULL
+    rownames(embedding) <- NULL
   }
-  SingleCellExperiment::reducedDim(x, name) <- latent
+  SingleCellExperiment::reducedDim(x, name) <- embedding
   SummarizedExperiment::colData(x)[[trained_column(name)]] <- model$trained_cells
+  SummarizedExperiment::colData(x)[[stability_column(name)]] <- unname(model$stability)
   S4Vectors::metadata(x) <- with_model(S4Vectors::metadata(x), name, model)
   if (!gene_scores) {
     return(x)

@@ -60,7 +60,7 @@ as_embedding.default <- function(x, reduction, call) {
 
 as_embedding.SCVAE <- function(x, reduction, call) {
   refuse_reduction(reduction, call)
-  if (is.null(x$latent)) {
+  if (is.null(x$embedding)) {
     abort_scvae(
       c(
         "This model was read from a file, which does not hold the cells' embedding.",
@@ -70,7 +70,7 @@ as_embedding.SCVAE <- function(x, reduction, call) {
       call
     )
   }
-  new_embedding(x$latent, batch = x$batch, trained = trained_cells(x), call = call)
+  new_embedding(x$embedding, batch = x$batch, trained = trained_cells(x), call = call)
 }
 
 as_embedding.DimReduc <- function(x, reduction, call) {

@@ -16,6 +16,11 @@ rs_devices <- function() .Call(wrap__rs_devices)
 #' @noRd
 rs_available_threads <- function() .Call(wrap__rs_available_threads)
 
+#' Places cells by the mean of what several models decode. The space goes with the first model, which is returned with it.
+#' `latent` holds each model's latent values of all cells; `trained` are the cells, from 1, that they were trained with.
+#' @noRd
+rs_consensus <- function(models, latent, trained, threads) .Call(wrap__rs_consensus, models, latent, trained, threads)
+
 #' Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
 #' @noRd
 rs_read_counts <- function(path, layer) .Call(wrap__rs_read_counts, path, layer)
@@ -28,14 +33,14 @@ rs_read_obs <- function(path, column) .Call(wrap__rs_read_obs, path, column)
 #' @noRd
 rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
 
-#' Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+#' Trains a model and embeds its cells. `number` says which of the fits of this seed it is, from 1. `keep_interrupted`: after one Ctrl-C return what was learned until then.
 #' `checkpoint` is a folder or `NULL`.
 #' @noRd
-rs_fit <- function(counts, gene_names, batch, settings, checkpoint, checkpoint_every, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, checkpoint, checkpoint_every, keep_interrupted, progress)
+rs_fit <- function(counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress)
 
 #' Goes on with a training from its last checkpoint in a folder.
 #' @noRd
-rs_resume <- function(counts, gene_names, batch, checkpoint, checkpoint_every, threads, keep_interrupted, progress) .Call(wrap__rs_resume, counts, gene_names, batch, checkpoint, checkpoint_every, threads, keep_interrupted, progress)
+rs_resume <- function(counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress) .Call(wrap__rs_resume, counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress)
 
 #' Whether a folder holds a checkpoint.
 #' @noRd
@@ -72,7 +77,7 @@ rs_null_p_values <- function(genes, mean, copies, sources) .Call(wrap__rs_null_p
 #' @noRd
 rs_log_probability <- function(counts, mu, px_r, px_dropout) .Call(wrap__rs_log_probability, counts, mu, px_r, px_dropout)
 
-#' Embeds cells of known batches.
+#' Embeds cells of known batches: in latent space, and in expression space if the model has one.
 #' @noRd
 rs_embed <- function(model, counts, gene_position, batch, threads) .Call(wrap__rs_embed, model, counts, gene_position, batch, threads)
 

@@ -114,8 +114,10 @@ scvae_from_bytes <- function(bytes, info) {
   structure(
     list(
       model = bytes,
+      embedding = NULL,
       latent = NULL,
       latent_sd = NULL,
+      components = named_components(info$components, info$gene_names),
       genes = gene_table(info$gene_names, scores$genes, scores$values$connections),
       scores = scores,
       connections = connections,

@@ -73,6 +73,10 @@
 #' @param connections How the sparse connections change, see [connectionControl()].
 #' @param training Details of the training, see [trainingControl()].
 #' @param batches How batches are told from cells, see [batchControl()].
+#' @param embedding Where the embedding's distances are measured: `"expression"`, principal
+#'   components of what the decoder makes of the cells, see below; `"latent"`, the latent dimensions
+#'   themselves; `"auto"`: expression without batches, latent with batches, which the latent space
+#'   joins better.
 #' @param filtered_cells What becomes of cells with fewer than `min_genes` found genes, which the
 #'   model is not trained on: `"embed"`, they are embedded all the same, so that whatever comes
 #'   after finds a place for every cell; `"NA"`, their rows of the embedding are NA.
@@ -80,17 +84,34 @@
 #'   it after a sudden end; it is made if there is none. NULL: nothing is kept.
 #' @param checkpoint_every Epochs after which the training is written there, over and over; also
 #'   before the first epoch and after the last.
-#' @param n_repeats Number of fits. The model is the first one's, whatever their number; the others,
-#'   from different starts, count for the score of the genes: see [scScore()], which also gives
-#'   p-values.
+#' @param n_repeats Number of fits from different starts, one after the other: each takes as long as
+#'   the first. The model is the one with the best validation, the embedding (in expression space)
+#'   that of the mean of what all of them make of each cell, and the genes' score that of all; see
+#'   [scScore()], which also gives p-values. A `checkpoint` is of the first fit.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the
 #'   environment variables `SLURM_CPUS_PER_TASK` and `OMP_THREAD_LIMIT`.
 #' @param device `"auto"` or `"cpu"`: this version trains on the CPU. `"cuda"` is an error.
 #' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
+#' @section Expression space:
+#' The latent dimensions all have about unit spread, whatever they mean. With
+#' `embedding = "expression"` two cells are as far apart as their expression is: the decoder turns
+#' each cell's latent values into the expression of all genes, as if the cell was of no batch (no
+#' batchified module, the mean of the offsets); the logarithm of one plus 10,000 times `px_scale`
+#' is decomposed into principal components, over all cells that the model was trained with. There
+#' are as many as hold 98 % of the variance, at most 50. New cells, and those of batches that are
+#' mapped later, get their places by the same components.
+#'
 #' @return An object of class `SCVAE`, a list with
-#'   * `latent`, `latent_sd`: mean and standard deviation of the embedding, cells x `n_latent`;
+#'   * `embedding`: the embedding, cells x components or latent dimensions;
+#'   * `latent`, `latent_sd`: mean and standard deviation of the latent values, cells x `n_latent`;
+#'   * `components`: for an embedding in expression space a list of the `loadings`, kept genes x
+#'     components, the standard deviations `sd` of the components over the cells, and the
+#'     `total_variance` of all genes; otherwise NULL;
+#'   * with `n_repeats`: `stability`, for each cell the share of its 15 nearest cells that two fits
+#'     agree on, mean over pairs of fits (NULL without the package RANN); `repeats`, a data frame of
+#'     the fits with their losses of validation and which one was `kept`;
 #'   * `trained_cells`: for each cell, whether it passed the filter and took part in the training
 #'     (as one that was learned from or as one of validation);
 #'   * `genes`: a data frame with each gene's `gene`, `kept`, `n_connections` (mean over batches and
@@ -141,6 +162,7 @@ fitSCVAE <- function(x,
                      connections = connectionControl(),
                      training = trainingControl(),
                      batches = batchControl(),
+                     embedding = c("auto", "expression", "latent"),
                      filtered_cells = c("embed", "NA"),
                      checkpoint = NULL,
                      checkpoint_every = 1,
@@ -151,7 +173,9 @@ fitSCVAE <- function(x,
                      verbose = TRUE) {
   call <- rlang::current_env()
   settings <- check_settings(mget(setting_names()), call)
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
+  options <- fit_options(
+    embedding, filtered_cells, checkpoint, checkpoint_every, n_repeats, call
+  )
   counts <- as_counts(x, ..., call = call)
   model <- fit_counts(
     counts, batch, settings, options, check_seed(seed, call = call), verbose, call
@@ -174,17 +198,28 @@ fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
        {if (!is.null(batch)) sprintf(' in %d batches', length(batch$names))}."
     )
   }
-  train <- function(keep_interrupted, progress) {
-    rs_fit(
-      counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings),
-      options$checkpoint, options$checkpoint_every, keep_interrupted, progress
-    )
+  fit <- function(number, checkpoint) {
+    function(keep_interrupted, progress) {
+      rs_fit(
+        counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings), number,
+        checkpoint, options$checkpoint_every, in_expression_space(options, batch),
+        keep_interrupted, progress
+      )
+    }
   }
-  model <- run_fit(train, counts, batch, settings, options, verbose, call)
-  if (options$n_repeats > 1 && model$stopped != "interrupted") {
-    model <- with_repeats(model, counts, batch, settings, options, verbose, call)
+  model <- run_fit(fit(1L, options$checkpoint), counts, batch, settings, options, verbose, call)
+  if (options$n_repeats == 1 || model$stopped %in% c("interrupted", "diverged")) {
+    return(hide_filtered(model, options))
   }
-  model
+  repeat_fit <- function(number) {
+    label <- sprintf("Fit %d/%d ", number, options$n_repeats)
+    made <- fit_once(fit(number, NULL), counts, batch, settings, FALSE, label, verbose, call)
+    if (!made$interrupted) made$model
+  }
+  model <- with_repeats(
+    model, repeat_fit, options$n_repeats, settings$on_interrupt, settings$threads, verbose, call
+  )
+  hide_filtered(model, options)
 }
 
 # What Ctrl-C does is no setting of the model.
@@ -193,24 +228,41 @@ without_interrupt <- function(settings) settings[names(settings) != "on_interrup
 # `train`, from the start or from a checkpoint, becomes a model.
 run_fit <- function(train, counts, batch, settings, options, verbose, call) {
   keep_interrupted <- settings$on_interrupt == "return"
-  settings <- without_interrupt(settings)
+  made <- fit_once(
+    train, counts, batch, settings, keep_interrupted, "Training ", verbose, call
+  )
+  model <- made$model
+  warn_after_fit(model, made$interrupted, options$filtered_cells, batch, call)
+  if (verbose) {
+    cli::cli_inform(c(
+      v = "{model$epochs} epoch{?s} in {duration_text(model$seconds)}, final loss \\
+           {format(final_elbo(model)$value, digits = 6)}."
+    ))
+  }
+  model
+}
+
+# The model, and whether there was a Ctrl-C.
+fit_once <- function(train, counts, batch, settings, keep_interrupted, label, verbose, call) {
   started <- Sys.time()
-  progress <- new_progress(verbose, "Training ", fit_progress)
+  progress <- new_progress(verbose, label, fit_progress)
   on.exit(progress$done())
   fit <- rust_call(train(keep_interrupted, progress$update), call)
   progress$done()
   seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
-  model <- new_scvae(fit, counts, batch, settings, seconds)
+  model <- new_scvae(fit, counts, batch, without_interrupt(settings), seconds)
+  list(model = model, interrupted = fit$interrupted)
+}
+
+# Without what is known of cells that the model was not trained on, where that was asked for.
+hide_filtered <- function(model, options) {
   if (options$filtered_cells == "NA") {
-    model$latent[!model$trained_cells, ] <- NA_real_
-    model$latent_sd[!model$trained_cells, ] <- NA_real_
-  }
-  warn_after_fit(model, fit, options$filtered_cells, batch, call)
-  if (verbose) {
-    cli::cli_inform(c(
-      v = "{fit$epochs} epoch{?s} in {duration_text(seconds)}, final loss \\
-           {format(final_elbo(model)$value, digits = 6)}."
-    ))
+    for (part in embedding_parts) {
+      model[[part]][!model$trained_cells, ] <- NA_real_
+    }
+    if (!is.null(model$stability)) {
+      model$stability[!model$trained_cells] <- NA_real_
+    }
   }
   model
 }
@@ -261,7 +313,7 @@ rust_batch <- function(batch) {
   out
 }
 
-warn_after_fit <- function(model, fit, filtered_cells, batch, call) {
+warn_after_fit <- function(model, interrupted, filtered_cells, batch, call) {
   n_cells <- nrow(model$latent)
   dropped <- sum(!model$trained_cells)
   if (dropped > 0) {
@@ -286,11 +338,11 @@ warn_after_fit <- function(model, fit, filtered_cells, batch, call) {
   }
   warn_latent(model)
   warn_diverged(model)
-  if (fit$interrupted) {
+  if (interrupted) {
     # Also when the training was over by then: no Ctrl-C is passed over without a word.
     warn_scvae(
       c(
-        "The training was interrupted after {fit$epochs} epoch{?s}.",
+        "The training was interrupted after {model$epochs} epoch{?s}.",
         i = "The model holds what was learned until then and can be used."
       ),
       "interrupted"
@@ -342,8 +394,10 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
   structure(
     list(
       model = fit$model,
+      embedding = embedding_rows(fit$places %||% fit$latent, counts$cell_names),
       latent = embedding_rows(fit$latent, counts$cell_names),
       latent_sd = embedding_rows(fit$latent_sd, counts$cell_names),
+      components = named_components(fit$components, counts$gene_names[fit$genes]),
       trained_cells = seq_len(counts$n_cells) %in% fit$cells,
       genes = gene_table(counts$gene_names, fit$genes, scores$values$connections),
       scores = scores,
@@ -368,6 +422,27 @@ new_scvae <- function(fit, counts, batch, settings, seconds) {
 
 # Which cells took part in the training: all of a mapped model's, which filters none.
 trained_cells <- function(model) model$trained_cells %||% !is.na(model$latent[, 1])
+
+# Whether the embedding is measured in expression space. The latent space joins batches better.
+in_expression_space <- function(options, batch) {
+  switch(options$embedding,
+    auto = is.null(batch),
+    expression = TRUE,
+    latent = FALSE
+  )
+}
+
+# What a model knows of its cells one by one, matrices with a row for each.
+embedding_parts <- c("embedding", "latent", "latent_sd")
+
+named_components <- function(components, gene_names) {
+  if (!is.null(components)) {
+    names <- latent_names(ncol(components$loadings))
+    dimnames(components$loadings) <- list(gene_names, names)
+    names(components$sd) <- names
+  }
+  components
+}
 
 embedding_rows <- function(values, cell_names) {
   dimnames(values) <- list(cell_names, latent_names(ncol(values)))

@@ -33,8 +33,8 @@
 #'   20. It matters for transfer to the new batch, not for the embedding.
 #' @param lr Learning rate.
 #' @inheritParams fitSCVAE
-#' @return A model of class `SCVAE` that knows the new batches beside its own. `latent`,
-#'   `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a data frame
+#' @return A model of class `SCVAE` that knows the new batches beside its own. `embedding`,
+#'   `latent`, `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a data frame
 #'   of each new cell's `label` and `confidence`, the fraction of the votes.
 #' @seealso [predict.SCVAE()], [transferBatchStyle()]
 #' @references Lotfollahi et al. (2022), Nature Biotechnology 40:121-130, for mapping by training a
@@ -153,12 +153,9 @@ new_batches <- function(batch, open, counts, call) {
 
 mapped_model <- function(mapped, model, counts, batch, seconds) {
   result <- scvae_from_bytes(mapped$model, rust_call(rs_model_info(mapped$model)))
-  name <- function(values) {
-    dimnames(values) <- list(counts$cell_names, latent_names(ncol(values)))
-    values
-  }
-  result$latent <- name(mapped$latent)
-  result$latent_sd <- name(mapped$latent_sd)
+  result$embedding <- embedding_rows(mapped$places %||% mapped$latent, counts$cell_names)
+  result$latent <- embedding_rows(mapped$latent, counts$cell_names)
+  result$latent_sd <- embedding_rows(mapped$latent_sd, counts$cell_names)
   result$batch <- factor(as.character(batch$values), levels = result$batch_names)
   result$cell_names <- counts$cell_names
   result$seconds <- seconds

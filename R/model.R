@@ -36,6 +36,7 @@ format.SCVAE <- function(x, ...) {
       paste0(length(x$batch_names), ": ", shorten(x$batch_names))
     },
     Latent = sprintf("%s dimensions, %s hidden units", x$settings$n_latent, x$settings$n_hidden),
+    Embedding = embedding_text(x$components),
     Likelihood = x$settings$likelihood,
     Epochs = paste0(x$epochs, stopped, time),
     ELBO = sprintf("%s (%s)", format(elbo$value, digits = 6), elbo$kind),
@@ -45,6 +46,14 @@ format.SCVAE <- function(x, ...) {
     "scVAE model (sparsely connected variational autoencoder)",
     paste0("  ", formatC(paste0(names(rows), ":"), width = -12), rows)
   )
+}
+
+embedding_text <- function(components) {
+  if (is.null(components)) {
+    return("latent")
+  }
+  share <- 100 * sum(components$sd^2) / components$total_variance
+  sprintf("expression, %d components (%.0f %% of the variance)", length(components$sd), share)
 }
 
 kept_note <- function(all, kept, number) {
@@ -108,10 +117,12 @@ print.summary.SCVAE <- function(x, ...) {
 #' genes is lacking. Cells are not filtered: every cell gets a result.
 #'
 #' @param object A model from [fitSCVAE()] or [loadSCVAE()].
-#' @param newdata Counts, in any form that [fitSCVAE()] takes. If it is missing, `type = "latent"`
-#'   and `"sd"` give the embedding of the cells that the model was fitted to.
+#' @param newdata Counts, in any form that [fitSCVAE()] takes. If it is missing,
+#'   `"embedding"`, `"latent"` and `"sd"` are those of the cells that the model was fitted to.
 #' @param type What to compute:
-#'   * `"latent"`, `"sd"`: mean and standard deviation of the embedding, cells x dimensions;
+#'   * `"embedding"`: the embedding, in expression or in latent space as it was chosen for the fit,
+#'     cells x components or dimensions;
+#'   * `"latent"`, `"sd"`: mean and standard deviation of the latent values, cells x dimensions;
 #'   * `"px_rate"`: the expected count without zero inflation, `library * px_scale`, genes x cells;
 #'   * `"px_scale"`: the expected fraction of each gene in the cell's counts, genes x cells;
 #'   * `"px_dropout"`: the probability of an extra zero, genes x cells.
@@ -134,14 +145,16 @@ print.summary.SCVAE <- function(x, ...) {
 #' @method predict SCVAE
 #' @export
 predict.SCVAE <- function(object, newdata,
-                          type = c("latent", "sd", "px_rate", "px_scale", "px_dropout"),
+                          type = c(
+                            "embedding", "latent", "sd", "px_rate", "px_scale", "px_dropout"
+                          ),
                           batch = NULL, genes = NULL, cells = NULL, library = "observed",
                           threads = NULL, ...) {
   call <- rlang::current_env()
-  types <- c("latent", "sd", "px_rate", "px_scale", "px_dropout")
+  types <- c(names(stored_parts), "px_rate", "px_scale", "px_dropout")
   type <- check_choice(type, types, "type", call)
   threads <- check_threads(threads, call)
-  embeds <- type %in% c("latent", "sd")
+  embeds <- type %in% names(stored_parts)
   if (missing(newdata)) {
     return(stored_embedding(object, type, cells, call))
   }
@@ -162,8 +175,11 @@ predict.SCVAE <- function(object, newdata,
   )
 }
 
+# Where a model keeps what predict() gives for its own cells.
+stored_parts <- c(embedding = "embedding", latent = "latent", sd = "latent_sd")
+
 stored_embedding <- function(object, type, cells, call) {
-  if (!type %in% c("latent", "sd")) {
+  if (!type %in% names(stored_parts)) {
     abort_scvae(
       c(
         "{.code type = \"{type}\"} needs the counts.",
@@ -183,7 +199,7 @@ stored_embedding <- function(object, type, cells, call) {
       call
     )
   }
-  out <- if (type == "latent") object$latent else object$latent_sd
+  out <- object[[stored_parts[[type]]]]
   rows <- choose_index(cells, rownames(out), "cells", call)
   out[rows, , drop = FALSE]
 }
@@ -200,7 +216,7 @@ embed_cells <- function(open, counts, batch, type, cells, threads, call) {
   position <- align_genes(open, counts, call)
   codes <- model_batch_codes(open, batch, counts, call)
   out <- rust_call(rs_embed(open$handle, counts$data, position, codes, threads), call)
-  out <- if (type == "latent") out$mean else out$sd
+  out <- if (type == "embedding") out$places %||% out$latent else out[[stored_parts[[type]]]]
   dimnames(out) <- list(counts$cell_names, latent_names(ncol(out)))
   out[rows, , drop = FALSE]
 }

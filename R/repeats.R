@@ -163,38 +163,12 @@ join_fits <- function(parts) {
 }
 
 # The one fit that a model was made by, in the same form. `evidence` is NULL in old files.
-fits_of_model <- function(genes, connections, evidence) {
+fits_of_model <- function(genes, connections, evidence, number = 1L) {
   list(
     genes = genes,
     sources = integer(),
-    numbers = 1L,
+    numbers = number,
     values = lapply(c(list(connections = rowMeans(connections)), evidence), matrix),
     interrupted = FALSE
   )
-}
-
-# A model with the repeats of its fit.
-with_repeats <- function(model, counts, batch, settings, options, verbose, call) {
-  plan <- list(
-    settings = settings, numbers = seq(2, options$n_repeats), null = FALSE,
-    checkpoint = options$checkpoint
-  )
-  repeats <- tryCatch(
-    repeated_fits(counts, batch, plan, verbose, call),
-    # None of them is done, but the model is.
-    interrupt = function(e) if (settings$on_interrupt == "return") NULL else rlang::interrupt()
-  )
-  if (is.null(repeats)) {
-    model$scores$interrupted <- TRUE
-  } else {
-    model$scores <- join_fits(list(model$scores, repeats))
-  }
-  warn_repeats(model$scores, options$n_repeats)
-  if (model$scores$interrupted && settings$on_interrupt != "return") {
-    rlang::interrupt()
-  }
-  model$genes <- gene_table(
-    counts$gene_names, model$scores$genes, model$scores$values$connections
-  )
-  model
 }

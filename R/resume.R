@@ -48,13 +48,14 @@ resumeSCVAE <- function(checkpoint,
                         ...,
                         checkpoint_every = 1,
                         on_interrupt = c("return", "stop"),
+                        embedding = c("auto", "expression", "latent"),
                         filtered_cells = c("embed", "NA"),
                         threads = NULL,
                         verbose = TRUE) {
   call <- rlang::current_env()
   check_string(checkpoint, "checkpoint", call = call)
   refuse_settings(dots_names(...), call)
-  options <- fit_options(filtered_cells, NULL, checkpoint_every, 1, call)
+  options <- fit_options(embedding, filtered_cells, NULL, checkpoint_every, 1, call)
   options$checkpoint <- existing_folder(checkpoint, call)
   check_flag(verbose, "verbose", call)
   info <- rust_call(rs_checkpoint_info(options$checkpoint), call)
@@ -71,12 +72,12 @@ resumeSCVAE <- function(checkpoint,
   train <- function(keep_interrupted, progress) {
     rs_resume(
       counts$data, counts$gene_names, rust_batch(batch), options$checkpoint, every,
-      settings$threads, keep_interrupted, progress
+      in_expression_space(options, batch), settings$threads, keep_interrupted, progress
     )
   }
   model <- run_fit(train, counts, batch, settings, options, verbose, call)
   model$call <- short_call(match.call(), "resumeSCVAE")
-  model
+  hide_filtered(model, options)
 }
 
 # Settings are those of the checkpoint, so a new one would be passed over in silence.
@@ -223,8 +224,9 @@ checkpoint_folder <- function(folder, call) {
 }
 
 # What a fit does besides fitting, checked: what becomes of filtered cells, where checkpoints go.
-fit_options <- function(filtered_cells, checkpoint, checkpoint_every, n_repeats, call) {
+fit_options <- function(embedding, filtered_cells, checkpoint, checkpoint_every, n_repeats, call) {
   options <- list(
+    embedding = check_choice(embedding, c("auto", "expression", "latent"), "embedding", call),
     filtered_cells = check_choice(filtered_cells, c("embed", "NA"), "filtered_cells", call),
     checkpoint_every = check_number(
       checkpoint_every, "checkpoint_every",

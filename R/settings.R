@@ -141,7 +141,9 @@ setting_names <- function() {
 }
 
 # Those that say what a fit does besides fitting.
-option_names <- function() c("filtered_cells", "checkpoint", "checkpoint_every", "n_repeats")
+option_names <- function() {
+  c("embedding", "filtered_cells", "checkpoint", "checkpoint_every", "n_repeats")
+}
 
 # The settings from named arguments of any of the package's functions; the rest has the defaults
 # of fitSCVAE().

@@ -231,10 +231,11 @@ choose_features <- function(counts, features, call) {
 #' `filtered_cells = "NA"` their rows are NA, which few functions bear.
 #'
 #' @section What is stored:
-#' * the reduction `reduction.name`, with the embedding; its `misc` slot holds the model, which
+#' * the reduction `reduction.name`, with the embedding, and in expression space with loadings and
+#'   standard deviations, as those of `RunPCA()`, for `VizDimLoadings()` and `ElbowPlot()`; its `misc` slot holds the model, which
 #'   [scvaeModel()] returns and which survives `saveRDS()`;
 #' * with the cells: the column `scvae_trained` (the reduction's name and `_trained`), FALSE for
-#'   cells that the filter dropped;
+#'   cells that the filter dropped; with `n_repeats` also `scvae_stability`, see [fitSCVAE()];
 #' * with the genes: assays of version 5 get the columns `vf_scscore_counts_score`, `_variable`
 #'   (a score of at least 0.6) and `_rank`, so that `VariableFeatures(object, method = "scscore")`
 #'   works (for split layers there are such columns for each layer, with the same content); assays
@@ -330,6 +331,9 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
   model <- methods::slot(reduction, "misc")$model
   trained <- colnames(object) %in% model$cell_names[model$trained_cells]
   object[[trained_column(reduction.name)]] <- stats::setNames(trained, colnames(object))
+  if (!is.null(model$stability)) {
+    object[[stability_column(reduction.name)]] <- model$stability[colnames(object)]
+  }
   object[[assay]] <- add_gene_scores(object[[assay]], scScore(model), layer)
   # The log keeps every argument, so a batch given as a vector is left out of it.
   if (length(batch) > 1) {
@@ -339,8 +343,8 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
 }
 
 run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use, verbose, ...,
-                         filtered_cells = "embed", checkpoint = NULL, checkpoint_every = 1,
-                         n_repeats = 1, call) {
+                         embedding = "auto", filtered_cells = "embed", checkpoint = NULL,
+                         checkpoint_every = 1, n_repeats = 1, call) {
   need_package("SeuratObject", "for a dimensional reduction", call)
   check_string(reduction.key, "reduction.key", call = call)
   if (!grepl("^[a-zA-Z][a-zA-Z0-9]*_$", reduction.key)) {
@@ -355,7 +359,9 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
     )
   }
   settings <- settings_from(list(...), call, also = option_names())
-  options <- fit_options(filtered_cells, checkpoint, checkpoint_every, n_repeats, call)
+  options <- fit_options(
+    embedding, filtered_cells, checkpoint, checkpoint_every, n_repeats, call
+  )
   seed <- check_seed(seed.use, "seed.use", call)
   counts <- as_counts(object, call = call)
   if (!is.null(features)) {
@@ -371,14 +377,22 @@ run_dimreduc <- function(object, batch, assay, features, reduction.key, seed.use
     counts$n_genes <- length(counts$gene_names)
   }
   model <- fit_counts(counts, batch, settings, options, seed, verbose, call)
-  embeddings <- model$latent
-  colnames(embeddings) <- paste0(reduction.key, seq_len(ncol(embeddings)))
-  SeuratObject::CreateDimReducObject(
+  embeddings <- model$embedding
+  columns <- paste0(reduction.key, seq_len(ncol(embeddings)))
+  colnames(embeddings) <- columns
+  known <- list()
+  if (!is.null(model$components)) {
+    loadings <- model$components$loadings
+    colnames(loadings) <- columns
+    known <- list(loadings = loadings, stdev = unname(model$components$sd))
+  }
+  arguments <- list(
     embeddings = embeddings,
     assay = assay %||% "RNA",
     key = reduction.key,
     misc = list(model = model)
   )
+  do.call(SeuratObject::CreateDimReducObject, c(arguments, known))
 }
 
 named_data <- function(counts) {

@@ -106,6 +106,9 @@ with_model <- function(metadata, name, model) {
 # The column that says which cells a result's model was trained on.
 trained_column <- function(name) paste0(name, "_trained")
 
+# The column of how far the fits of a result agree on each cell's neighbours.
+stability_column <- function(name) paste0(name, "_stability")
+
 # The model as that of some of its cells, or NULL if they are not its own.
 model_of_cells <- function(model, cells, coordinates) {
   rows <- rows_of_model(model, cells, coordinates)
@@ -116,11 +119,14 @@ model_of_cells <- function(model, cells, coordinates) {
   if (identical(cells, model$cell_names)) {
     return(model)
   }
-  for (part in c("latent", "latent_sd")) {
+  for (part in embedding_parts) {
     model[[part]] <- model[[part]][rows, , drop = FALSE]
     rownames(model[[part]]) <- cells
   }
   model$trained_cells <- trained_cells(model)[rows]
+  if (!is.null(model$stability)) {
+    model$stability <- stats::setNames(model$stability[rows], cells)
+  }
   model$batch <- model$batch[rows]
   model$cell_names <- cells
   model
@@ -132,15 +138,15 @@ rows_of_model <- function(model, cells, coordinates) {
   if (length(rows) > 0 && !anyNA(rows) && !anyDuplicated(rows)) {
     return(rows)
   }
-  if (is.null(coordinates) || ncol(coordinates) != ncol(model$latent)) {
+  if (is.null(coordinates) || ncol(coordinates) != ncol(model$embedding)) {
     return(NULL)
   }
-  if (identical(unname(coordinates), unname(model$latent))) {
-    return(seq_len(nrow(model$latent)))
+  if (identical(unname(coordinates), unname(model$embedding))) {
+    return(seq_len(nrow(model$embedding)))
   }
   # All digits, as text.
   place <- function(x) do.call(paste, lapply(seq_len(ncol(x)), function(k) sprintf("%a", x[, k])))
-  rows <- match(place(coordinates), place(model$latent))
+  rows <- match(place(coordinates), place(model$embedding))
   if (!anyNA(rows) && !anyDuplicated(rows)) rows
 }
 

@@ -12,14 +12,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 touch results/ablation.jsonl results/batches.jsonl
 
-# fit SET NAME ARGUMENTS SEED...: what the settings do without batches -> results/ablation.jsonl
+# fit SET NAME ARGUMENTS SEED...: what the settings do without batches, to the latent values -> results/ablation.jsonl
 fit() {
   local set=$1 name=$2 arguments=$3 results=results/ablation.jsonl extra
   shift 3
   for seed in "$@"; do
     grep -q "\"dataset\": \"$set\", \"method\": \"$name\", \"seed\": $seed," "$results" && continue
-    extra=$(Rscript fit_embedding.R "$data/$set.h5ad" "$work/e.csv" - "$seed" 1 "$arguments")
-    "$python" score_embedding.py "$work/e.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" \
+    extra=$(Rscript fit_embedding.R "$data/$set.h5ad" "$work/e" - "$seed" 1 "$arguments")
+    "$python" score_embedding.py "$work/e.latent.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" \
       --seed "$seed" --no-scib --extra "$extra" --results "$results" >/dev/null
   done
 }
@@ -30,7 +30,7 @@ fit_batches() {
   for set in pbmc_kang_ctrl celllines_tian; do
     for seed in 0 1 2; do
       grep -q "\"dataset\": \"$set\", \"method\": \"$name\", \"seed\": $seed," "$results" && continue
-      Rscript fit_embedding.R "$data/$set.h5ad" "$work/e.csv" batch "$seed" 1 "$arguments" >/dev/null
+      Rscript fit_embedding.R "$data/$set.h5ad" "$work/e" batch "$seed" 1 "$arguments" >/dev/null
       "$python" score_embedding.py "$work/e.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" --seed "$seed" \
         --model-batch --scib-total --extra "{\"group\": \"$group\"}" --results "$results" >/dev/null
     done

@@ -1,7 +1,8 @@
 #!/usr/bin/env Rscript
-# Fits one model and writes its embedding as CSV: what score_embedding.py reads.
+# Fits one model and writes its embedding as CSV: what score_embedding.py reads. If it is in
+# expression space the latent values go beside it, to OUT.latent.csv.
 #
-#   Rscript bench/fit_embedding.R COUNTS.h5ad OUT.csv BATCH SEED [THREADS] [ARGUMENTS]
+#   Rscript bench/fit_embedding.R COUNTS.h5ad OUT BATCH SEED [THREADS] [ARGUMENTS]
 #
 # BATCH is a column of obs, or "-" for none. ARGUMENTS is R text handed to fitSCVAE(), such as
 # "max_epochs = 50, connections = connectionControl(adjust_every = 0)". One JSON object with the
@@ -9,7 +10,7 @@
 
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)
-if (length(given) < 4) stop("usage: fit_embedding.R COUNTS.h5ad OUT.csv BATCH SEED [THREADS] [ARGUMENTS]")
+if (length(given) < 4) stop("usage: fit_embedding.R COUNTS.h5ad OUT BATCH SEED [THREADS] [ARGUMENTS]")
 threads <- if (length(given) > 4) as.integer(given[5]) else 1L
 extra <- if (length(given) > 5) given[6] else ""
 arguments <- c(
@@ -23,7 +24,13 @@ arguments <- c(
   eval(parse(text = sprintf("list(%s)", extra)))
 )
 model <- do.call(fitSCVAE, arguments)
-utils::write.csv(data.frame(cell = rownames(model$latent), model$latent), given[2], row.names = FALSE)
+write_rows <- function(values, file) {
+  utils::write.csv(data.frame(cell = rownames(values), values), file, row.names = FALSE)
+}
+write_rows(model$embedding, paste0(given[2], ".csv"))
+if (!is.null(model$components)) {
+  write_rows(model$latent, paste0(given[2], ".latent.csv"))
+}
 last <- model$history[nrow(model$history), ]
 number <- function(x) if (is.na(x)) "null" else format(x, digits = 8)
 cat(sprintf(

@@ -70,6 +70,9 @@ Rows of fewer epochs are cut short and stand here for the comparison at equal ep
 
 ## The methods
 
+- `scvae` (this package at its defaults): the embedding, in expression space. `scvae_latent`:
+  the latent values of the same fits, which is what the embedding is with batches.
+  `scvae_3_repeats`: with `n_repeats = 3`.
 - `scvi_*` (scvi-tools 1.4.2, SCVI at its defaults) on the full gene list or on 2,000
   variable genes (`hvg2000`, seurat_v3); `_batch`: with the batch key.
 - `pca10`, `pca50` (scanpy 1.11.5) and `seurat_pca10`, `seurat_pca50` (Seurat 4.3.0):

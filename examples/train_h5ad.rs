@@ -99,6 +99,7 @@ fn main() -> Result<()> {
         model: trained.model,
         history: trained.history,
         evidence: None,
+        expression: None,
         gene_names,
     };
     saved.write(&folder.join("model.scvae"))

@@ -330,6 +330,7 @@ fn a_frozen_checkpoint_goes_on_to_what_its_version_made_of_it() {
             model: trained.model,
             history: trained.history,
             evidence: None,
+            expression: None,
         };
         let epochs = saved.history.epochs.len();
         assert!(epochs > 2);

@@ -64,6 +64,7 @@ fn file(trained: Trained<Cpu>) -> Vec<u8> {
         model: trained.model,
         history: trained.history,
         evidence: None,
+        expression: None,
     };
     saved.to_bytes().unwrap()
 }

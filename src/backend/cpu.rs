@@ -192,6 +192,17 @@ impl Backend for Cpu {
         Ok(Tensor::from_vec(shares, logits.shape(), &Device::Cpu)?)
     }
 
+    fn log_px_scale(&self, logits: &Tensor, factor: f64, center: &Tensor) -> Result<Tensor> {
+        let (n_genes, n_cells) = logits.dims2()?;
+        let values = kernels::log_softmax_over_genes(
+            &HostValues::of(logits)?,
+            n_cells,
+            factor as f32,
+            &host_values(center, n_genes)?,
+        )?;
+        Ok(Tensor::from_vec(values, logits.shape(), &Device::Cpu)?)
+    }
+
     fn normalise(
         &self,
         x: &Tensor,

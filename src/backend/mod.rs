@@ -127,6 +127,15 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// [`crate::Error::Argument`] without cells or genes.
     fn px_scale(&self, logits: &Tensor) -> Result<Tensor>;
 
+    /// `ln(1 + factor * px_scale) - center` of `logits`, genes x cells; `center` is genes x 1.
+    ///
+    /// # Errors
+    /// As [`Backend::px_scale`].
+    fn log_px_scale(&self, logits: &Tensor, factor: f64, center: &Tensor) -> Result<Tensor> {
+        let log = self.px_scale(logits)?.affine(factor, 1.0)?.log()?;
+        Ok(log.broadcast_sub(center)?)
+    }
+
     /// `gamma * (x - mean) / sd + beta` of cells x features, with the statistics of the cells themselves; `epsilon` is
     /// added to the variance.
     ///

@@ -1,6 +1,7 @@
 //! Between R's values and ours.
 
 use extendr_api::prelude::*;
+use ndarray::Array2;
 
 use super::run::interrupted;
 use crate::batches::Design;
@@ -322,9 +323,38 @@ pub fn names_or_null(names: &[String]) -> Robj {
     }
 }
 
-pub fn matrix(values: &ndarray::Array2<f64>) -> Robj {
+pub fn matrix(values: &Array2<f64>) -> Robj {
     let (rows, columns) = values.dim();
     RMatrix::new_matrix(rows, columns, |r, c| values[[r, c]]).into()
+}
+
+/// A matrix of numbers from R.
+pub fn array(value: &Robj, name: &str) -> Result<Array2<f64>> {
+    let matrix = RMatrix::<f64>::try_from(value);
+    let matrix = matrix.map_err(|_| Error::Argument(format!("{name} must be a matrix")))?;
+    let (rows, columns) = (matrix.nrows(), matrix.ncols());
+    let values = matrix.data();
+    Ok(Array2::from_shape_fn((rows, columns), |(row, column)| {
+        values[column * rows + row]
+    }))
+}
+
+/// A matrix, `NULL` if there is none.
+pub fn matrix_or_null(values: Option<&Array2<f64>>) -> Robj {
+    values.map_or_else(|| ().into(), matrix)
+}
+
+/// The components of a model's expression space; `NULL` if it has none.
+pub fn components(saved: &SavedModel) -> Result<Robj> {
+    let Some(space) = &saved.expression else {
+        return Ok(().into());
+    };
+    Ok(list!(
+        loadings = matrix(&space.loadings()?),
+        sd = &space.sd,
+        total_variance = space.total_variance
+    )
+    .into())
 }
 
 /// Equally long vectors as the columns of a matrix.

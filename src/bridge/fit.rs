@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use extendr_api::prelude::*;
+use ndarray::Array2;
 
 use super::convert::{self, to_r, Batches, Counts};
 use super::run::{off_thread, FitMonitor, Reporter};
@@ -10,7 +11,10 @@ use crate::backend::{check_device, Cpu};
 use crate::counts::{filter, CountMatrix};
 use crate::mapping::remember;
 use crate::model::Settings;
-use crate::results::{embed, embed_filtered, gene_evidence, median_library, Embedding};
+use crate::results::{
+    embed, embed_filtered, gene_evidence, median_library, settings_of_fit, Embedding,
+    ExpressionSpace,
+};
 use crate::saved::{Checkpoint, Fingerprint, Resume, SavedModel};
 use crate::training::{check_batch_sizes, TrainState, Training, TrainingCells};
 use crate::{Error, Result};
@@ -19,6 +23,7 @@ struct Fit {
     saved: SavedModel,
     bytes: Vec<u8>,
     embedding: Embedding,
+    places: Option<Array2<f64>>,
     cells: Vec<usize>,
     genes: Vec<usize>,
 }
@@ -35,11 +40,13 @@ struct Plan {
     batches: Batches,
     gene_names: Vec<String>,
     checkpoints: Option<Checkpoints>,
+    /// Whether cells are to be placed in expression space.
+    expression: bool,
     /// After one Ctrl-C return what was learned until then.
     keep_interrupted: bool,
 }
 
-/// Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+/// Trains a model and embeds its cells. `number` says which of the fits of this seed it is, from 1. `keep_interrupted`: after one Ctrl-C return what was learned until then.
 /// `checkpoint` is a folder or `NULL`.
 /// @noRd
 #[extendr]
@@ -49,22 +56,26 @@ pub fn rs_fit(
     gene_names: Robj,
     batch: List,
     settings: List,
+    number: i32,
     checkpoint: Option<String>,
     checkpoint_every: i32,
+    expression: bool,
     keep_interrupted: bool,
     progress: Robj,
 ) -> extendr_api::Result<List> {
     let fitted = || {
+        let number = number.max(1) as usize - 1;
         let plan = Plan {
-            settings: convert::settings(&settings)?,
+            settings: settings_of_fit(&convert::settings(&settings)?, number),
             batches: convert::batches(&batch)?,
             gene_names: convert::names(&gene_names),
             checkpoints: checkpoint.map(|folder| checkpoints(folder, checkpoint_every)),
+            expression,
             keep_interrupted,
         };
         fit(&counts, &plan, None, &progress)
     };
-    Ok(described(fitted().map_err(to_r)?))
+    fitted().and_then(described).map_err(to_r)
 }
 
 /// Goes on with a training from its last checkpoint in a folder.
@@ -77,6 +88,7 @@ pub fn rs_resume(
     batch: List,
     checkpoint: String,
     checkpoint_every: i32,
+    expression: bool,
     threads: i32,
     keep_interrupted: bool,
     progress: Robj,
@@ -91,11 +103,12 @@ pub fn rs_resume(
             batches: convert::batches(&batch)?,
             gene_names: convert::names(&gene_names),
             checkpoints: Some(checkpoints(checkpoint, checkpoint_every)),
+            expression,
             keep_interrupted,
         };
         fit(&counts, &plan, Some((known, resume)), &progress)
     };
-    Ok(described(fitted().map_err(to_r)?))
+    fitted().and_then(described).map_err(to_r)
 }
 
 /// Whether a folder holds a checkpoint.
@@ -127,14 +140,16 @@ fn checkpoints(folder: String, every: i32) -> Checkpoints {
     }
 }
 
-fn described((fit, interrupted): (Fit, bool)) -> List {
+fn described((fit, interrupted): (Fit, bool)) -> Result<List> {
     let history = &fit.saved.history;
-    list!(
+    Ok(list!(
         model = Raw::from_bytes(&fit.bytes),
         cells = convert::one_based(&fit.cells),
         genes = convert::one_based(&fit.genes),
         latent = convert::matrix(&fit.embedding.mean),
         latent_sd = convert::matrix(&fit.embedding.sd),
+        places = convert::matrix_or_null(fit.places.as_ref()),
+        components = convert::components(&fit.saved)?,
         connections = convert::connections(&fit.saved),
         evidence = convert::evidence(fit.saved.evidence.as_ref()),
         history = convert::history(history),
@@ -143,7 +158,7 @@ fn described((fit, interrupted): (Fit, bool)) -> List {
         interrupted = interrupted,
         epochs = history.epochs.len() as i32,
         best_epoch = history.best_epoch.map(|e| e as i32)
-    )
+    ))
 }
 
 /// The fit, and whether there was a Ctrl-C.
@@ -231,6 +246,10 @@ fn trained(
     let should_stop = || reporter.interrupts() > usize::from(plan.keep_interrupted);
     let embedding = embed(&trained.model, &view, &codes, &should_stop)?;
     let evidence = gene_evidence(&trained.model, &view, &codes, &should_stop)?;
+    let expression = match plan.expression {
+        true => Some(ExpressionSpace::find(&[(&trained.model, &embedding.mean)], &should_stop)?.0),
+        false => None,
+    };
     let cell_groups = remember(&trained.model, &view, &codes, &embedding, &should_stop)?;
     let embedding = embed_filtered(
         &trained.model,
@@ -250,9 +269,11 @@ fn trained(
         library: median_library(&view, &codes, batches.design.n_batches()),
         history: trained.history,
         evidence: Some(evidence),
+        expression,
     };
     Ok(Fit {
         bytes: saved.to_bytes()?,
+        places: saved.places(&embedding.mean, &should_stop)?,
         embedding,
         cells: view.cells().to_vec(),
         genes,

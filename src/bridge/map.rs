@@ -1,6 +1,7 @@
 //! New batches for a trained model.
 
 use extendr_api::prelude::*;
+use ndarray::Array2;
 
 use super::convert::{self, to_r, Counts};
 use super::run::{all_or_nothing, FitMonitor};
@@ -17,6 +18,7 @@ const REFERENCE: &str = "reference";
 struct Mapped {
     bytes: Vec<u8>,
     embedding: Embedding,
+    places: Option<Array2<f64>>,
 }
 
 /// Adds new batches to a model, trains what is theirs, and embeds their cells. As it takes seconds, Ctrl-C leaves nothing.
@@ -65,6 +67,7 @@ pub fn rs_map(
                 let saved = joined(known, &names, library, trained.model, trained.history);
                 Ok(Mapped {
                     bytes: saved.to_bytes()?,
+                    places: saved.places(&embedding.mean, &|| monitor.should_stop())?,
                     embedding,
                 })
             })
@@ -74,7 +77,8 @@ pub fn rs_map(
     Ok(list!(
         model = Raw::from_bytes(&mapped.bytes),
         latent = convert::matrix(&mapped.embedding.mean),
-        latent_sd = convert::matrix(&mapped.embedding.sd)
+        latent_sd = convert::matrix(&mapped.embedding.sd),
+        places = convert::matrix_or_null(mapped.places.as_ref())
     ))
 }
 
@@ -107,6 +111,7 @@ fn joined(
         library,
         history,
         evidence: known.evidence.clone(),
+        expression: known.expression.clone(),
     }
 }
 

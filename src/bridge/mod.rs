@@ -3,6 +3,7 @@
 //! Every function fails with a message of the form `<condition class>\u{1f}<text>`, which the R side signals as a
 //! classed condition.
 
+mod consensus;
 mod convert;
 mod files;
 mod fit;
@@ -44,6 +45,7 @@ extendr_module! {
     fn rs_version;
     fn rs_devices;
     fn rs_available_threads;
+    use consensus;
     use files;
     use fit;
     use map;

@@ -34,7 +34,7 @@ pub fn rs_model_names(model: Robj) -> extendr_api::Result<List> {
     ))
 }
 
-/// Embeds cells of known batches.
+/// Embeds cells of known batches: in latent space, and in expression space if the model has one.
 /// @noRd
 #[extendr]
 pub fn rs_embed(
@@ -52,14 +52,18 @@ pub fn rs_embed(
             let all = (0..matrix.n_cells()).collect();
             let view = convert::aligned(matrix, positions, all, saved.gene_names.len())?;
             all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
-                embed(&saved.model, &view, &codes, &|| reporter.interrupts() > 0)
+                let should_stop = || reporter.interrupts() > 0;
+                let embedding = embed(&saved.model, &view, &codes, &should_stop)?;
+                let places = saved.places(&embedding.mean, &should_stop)?;
+                Ok((embedding, places))
             })
         })
     };
-    let embedding = embedded().map_err(to_r)?;
+    let (embedding, places) = embedded().map_err(to_r)?;
     Ok(list!(
-        mean = convert::matrix(&embedding.mean),
-        sd = convert::matrix(&embedding.sd)
+        latent = convert::matrix(&embedding.mean),
+        latent_sd = convert::matrix(&embedding.sd),
+        places = convert::matrix_or_null(places.as_ref())
     ))
 }
 
@@ -151,6 +155,7 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
         px_r = px_r,
         connections = convert::connections(&saved),
         evidence = convert::evidence(saved.evidence.as_ref()),
+        components = convert::components(&saved).map_err(to_r)?,
         history = convert::history(&saved.history),
         stopped = convert::stopped(&saved.history),
         epochs = saved.history.epochs.len() as i32,

@@ -39,5 +39,5 @@ pub use loss_types::{DecodeLossGradients, DecodeLossInput, Head, HeadGradients};
 pub use normalise::{
     feature_statistics, normalise, normalise_backward, FeatureStatistics, NormaliseGradients,
 };
-pub use softmax::softmax_over_genes;
+pub use softmax::{log_softmax_over_genes, softmax_over_genes};
 pub use types::{ConnectionList, GeneMajorCounts, Segment, Wiring};

@@ -21,10 +21,76 @@ pub fn softmax_over_genes(scale: &[f32], n_cells: usize) -> Result<Vec<f32>> {
     softmax_with(Arch::new(), scale, n_cells)
 }
 
+/// `ln(1 + factor * share) - center` of the same shares; `center` has one value per gene. The error of the logarithm's
+/// argument is that of the share, its own below 4e-7 of the result before `center` is subtracted.
+///
+/// # Errors
+/// [`Error::Argument`] without cells or genes, or when `center` does not fit.
+pub fn log_softmax_over_genes(
+    scale: &[f32],
+    n_cells: usize,
+    factor: f32,
+    center: &[f32],
+) -> Result<Vec<f32>> {
+    log_softmax_with(Arch::new(), scale, n_cells, factor, center)
+}
+
 pub(super) fn softmax_with(
     instructions: impl Instructions,
     scale: &[f32],
     n_cells: usize,
+) -> Result<Vec<f32>> {
+    over_genes(
+        instructions,
+        scale,
+        n_cells,
+        |_, scale, negative_log_sum, out| {
+            instructions.run(Shares {
+                scale,
+                negative_log_sum,
+                out,
+            });
+        },
+    )
+}
+
+pub(super) fn log_softmax_with(
+    instructions: impl Instructions,
+    scale: &[f32],
+    n_cells: usize,
+    factor: f32,
+    center: &[f32],
+) -> Result<Vec<f32>> {
+    if center.len() * n_cells != scale.len() {
+        return Err(Error::Argument(format!(
+            "{} centers do not fit {} logits of {n_cells} cells",
+            center.len(),
+            scale.len()
+        )));
+    }
+    over_genes(
+        instructions,
+        scale,
+        n_cells,
+        |first_gene, scale, negative_log_sum, out| {
+            instructions.run(LogShares {
+                scale,
+                negative_log_sum,
+                factor,
+                center: &center[first_gene..],
+                out,
+            });
+        },
+    )
+}
+
+/// `finish` is given blocks of genes: the first gene's number, the logits, minus `ln sum_g exp(logit)` of the cells, and
+/// where to write.
+fn over_genes(
+    instructions: impl Instructions,
+    scale: &[f32],
+    n_cells: usize,
+    finish: impl Fn(usize, &[f32], &[f32], &mut [f32]) + Sync,
 ) -> Result<Vec<f32>> {
     if n_cells == 0 || scale.is_empty() || !scale.len().is_multiple_of(n_cells) {
         return Err(Error::Argument(format!(
@@ -33,7 +99,8 @@ pub(super) fn softmax_with(
         )));
     }
     // The blocks depend on the shape alone, never on the number of threads.
-    let block = (BLOCK_ENTRIES / n_cells).max(1) * n_cells;
+    let genes = (BLOCK_ENTRIES / n_cells).max(1);
+    let block = genes * n_cells;
     let parts: Vec<(Vec<f32>, Vec<f64>)> = scale
         .par_chunks(block)
         .map(|block| {
@@ -50,18 +117,12 @@ pub(super) fn softmax_with(
     let parts = parts.iter().map(|(highest, sum)| (&highest[..], &sum[..]));
     let log_sum = log_sum_exp_of_parts(parts, n_cells);
     let negative_log_sum: Vec<f32> = log_sum.iter().map(|&l| -l as f32).collect();
-    let mut shares = vec![0.0; scale.len()];
-    shares
-        .par_chunks_mut(block)
+    let mut out = vec![0.0; scale.len()];
+    out.par_chunks_mut(block)
         .zip(scale.par_chunks(block))
-        .for_each(|(out, scale)| {
-            instructions.run(Shares {
-                scale,
-                negative_log_sum: &negative_log_sum,
-                out,
-            });
-        });
-    Ok(shares)
+        .enumerate()
+        .for_each(|(i, (out, scale))| finish(i * genes, scale, &negative_log_sum, out));
+    Ok(out)
 }
 
 /// `ln sum_g exp(logit)` of each cell, from the parts that [`block_sum_exp`] leaves for blocks of genes.
@@ -152,6 +213,33 @@ impl WithSimd for Shares<'_> {
             let cells = std::iter::zip(row, self.negative_log_sum);
             for (o, (&x, &l)) in std::iter::zip(out, cells) {
                 *o = math::exp_neg_abs(simd, x + l);
+            }
+        }
+    }
+}
+
+/// `ln(1 + factor * exp(logit - log_sum)) - center` for a block of genes.
+struct LogShares<'a> {
+    scale: &'a [f32],
+    negative_log_sum: &'a [f32],
+    factor: f32,
+    /// Of these genes, and maybe of more after them.
+    center: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for LogShares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n = self.negative_log_sum.len();
+        let rows = std::iter::zip(self.out.chunks_exact_mut(n), self.scale.chunks_exact(n));
+        for ((out, row), &center) in std::iter::zip(rows, self.center) {
+            let cells = std::iter::zip(row, self.negative_log_sum);
+            for (o, (&x, &l)) in std::iter::zip(out, cells) {
+                let share = math::exp_neg_abs(simd, x + l);
+                *o = math::ln_1p(simd, self.factor * share) - center;
             }
         }
     }

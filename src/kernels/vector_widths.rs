@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::decode_loss::decode_loss;
 use super::instructions::Instructions;
-use super::softmax::softmax_with;
+use super::softmax::{log_softmax_with, softmax_with};
 use super::{
     decode, encode, ConnectionList, DecodeLossInput, GeneMajorCounts, GeneStatistic, Head,
     Likelihood, Segment, Wiring, Workspace,
@@ -148,11 +148,15 @@ impl Problem {
         let bias = &self.of_segments;
         let decoded = decode::forward(instructions, hidden, segments, wiring, weights, bias);
         let shares = softmax_with(instructions, &decoded, counts.n_cells).unwrap();
+        let center = &self.of_genes[1];
+        let logarithms =
+            log_softmax_with(instructions, &decoded, counts.n_cells, 1e4, center).unwrap();
         let mut results = vec![
             ("encode".into(), encoded),
             ("encode, backwards".into(), back),
             ("decode".into(), decoded),
             ("softmax".into(), shares),
+            ("softmax, logarithm".into(), logarithms),
         ];
         for likelihood in [Likelihood::Zinb, Likelihood::Nb, Likelihood::Poisson] {
             let head = Head {

@@ -133,12 +133,25 @@ impl Decoder {
         design: &Design,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
-        let x = self.fc.forward(z)?;
-        let mut x = mode.normalise(backend, &self.norm, &x)?.relu()?;
+        let mut x = self.hidden_of_no_batch(backend, z, mode)?;
         for (covariate, module) in self.batch_modules.iter().enumerate() {
             x = module.forward(&x, segments, |batch| design.level(covariate, batch))?;
         }
         Ok(x)
+    }
+
+    /// The last hidden layer of cells of no batch, before any batchified module: cells x hidden units.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn hidden_of_no_batch<B: Backend>(
+        &self,
+        backend: &B,
+        z: &Tensor,
+        mode: &mut Mode,
+    ) -> CandleResult<Tensor> {
+        let x = self.fc.forward(z)?;
+        mode.normalise(backend, &self.norm, &x)?.relu()
     }
 
     /// Parameters of the counts, given the last hidden layer.
@@ -173,6 +186,18 @@ impl Decoder {
             let level = |batch| design.level(covariate, batch);
             let offsets = rows_of_segments(&offsets.as_detached_tensor(), segments, level)?;
             bias = offsets.broadcast_add(&bias)?;
+        }
+        Ok(bias)
+    }
+
+    /// The scale head's bias of no batch: with the mean of each covariate's offsets, one per gene.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn scale_bias_of_no_batch(&self) -> CandleResult<Tensor> {
+        let mut bias = self.scale.bias.as_detached_tensor();
+        for offsets in &self.offsets {
+            bias = (bias + offsets.as_detached_tensor().mean(0)?)?;
         }
         Ok(bias)
     }

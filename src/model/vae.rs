@@ -167,6 +167,34 @@ impl<B: Backend> Vae<B> {
             .count_parameters(&self.backend, &hidden, segments, wiring, design)
     }
 
+    /// Logits of `px_scale` of cells that are of no batch, genes x cells, given latent values: no batchified module, and the
+    /// mean over the first `n_masks` masks. `bias` is that of [`Decoder::scale_bias_of_no_batch`], or was before batches
+    /// were added.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn decode_to_no_batch(
+        &self,
+        z: &Tensor,
+        bias: &Tensor,
+        n_masks: usize,
+    ) -> CandleResult<Tensor> {
+        let mode = &mut Mode::Evaluate;
+        let hidden = self.decoder.hidden_of_no_batch(&self.backend, z, mode)?;
+        let with_mask = |mask: usize| {
+            let rows = 0..hidden.dim(0)?;
+            let all = [Segment { batch: mask, rows }];
+            let weights = &self.decoder.scale.weights;
+            self.backend
+                .decode(&hidden, &all, &self.device_wiring, weights, bias)
+        };
+        let mut logits = with_mask(0)?;
+        for mask in 1..n_masks {
+            logits = (logits + with_mask(mask)?)?;
+        }
+        logits / n_masks as f64
+    }
+
     /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
     ///
     /// # Errors

@@ -29,8 +29,8 @@ pub fn mean_connections(masks: &[ConnectionMask]) -> Vec<f64> {
         .collect()
 }
 
-/// The settings of one of several fits: the first has the seed itself, so that it is the fit that is made without repeats.
-fn settings_of_fit(settings: &Settings, number: usize) -> Settings {
+/// The settings of one of several fits, numbered from 0: the first has the seed itself, so that it is the fit that is made without repeats.
+pub fn settings_of_fit(settings: &Settings, number: usize) -> Settings {
     let mut of_fit = settings.clone();
     if number > 0 {
         let streams = Streams::new(settings.seed);

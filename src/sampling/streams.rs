@@ -33,6 +33,8 @@ pub enum Purpose {
     Matching,
     /// How counts are dealt anew to cells; the index is the copy.
     NullCopies,
+    /// Where the search for the components of the decoded expression starts from.
+    Components,
 }
 
 /// Source of all streams of one seed.

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod container;
+mod expression;
 mod files;
 mod model_file;
 mod parts;

@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::container::{damaged, unwritable, Container};
-use super::files;
 use super::parts::{self, check_size, put_history, put_snapshot, put_tensor};
 use super::upgrade::{upgraded, FORMAT};
+use super::{expression, files};
 use crate::backend::Cpu;
 use crate::batches::{Design, InitialValues};
 use crate::kernels::ConnectionList;
 use crate::mapping::CellGroups;
 use crate::model::{BatchMasks, History, Settings, Snapshot, Stopped, TensorId, Vae};
-use crate::results::Evidence;
-use crate::{Error, Result};
+use crate::results::{Evidence, ExpressionSpace};
+use crate::{Error, Result, Stop};
 
 /// A model with the names and the history that belong to it.
 ///
@@ -49,6 +50,7 @@ use crate::{Error, Result};
 ///     library: median_library(&view, &batch, 2),
 ///     history: trained.history,
 ///     evidence: None,
+///     expression: None,
 /// };
 /// let bytes = saved.to_bytes()?;
 /// let back = SavedModel::from_bytes(&bytes)?;
@@ -76,6 +78,8 @@ pub struct SavedModel {
     pub history: History,
     /// What it knows of its genes, where that was looked at.
     pub evidence: Option<Evidence>,
+    /// Where its cells lie by their expression, where that was asked for.
+    pub expression: Option<ExpressionSpace>,
 }
 
 /// A covariate by name.
@@ -160,6 +164,9 @@ impl SavedModel {
         for (name, values) in columns {
             container.put(evidence_name(name), &[values.len()], values);
         }
+        if let Some(space) = &self.expression {
+            expression::put(&mut container, space)?;
+        }
         container.to_bytes()
     }
 
@@ -231,6 +238,7 @@ impl SavedModel {
                 best_epoch: header.best_epoch,
             },
             evidence: evidence(&container, n_genes)?,
+            expression: expression::read(&container, n_genes, n_masks)?,
         })
     }
 
@@ -246,6 +254,17 @@ impl SavedModel {
                     .into(),
             )
         })
+    }
+
+    /// Places of cells with these latent values in the expression space; `None` if the model has none.
+    ///
+    /// # Errors
+    /// As [`ExpressionSpace::place`].
+    pub fn places(&self, z: &Array2<f64>, should_stop: Stop) -> Result<Option<Array2<f64>>> {
+        let space = self.expression.as_ref();
+        space
+            .map(|space| space.place(&[(&self.model, z)], should_stop))
+            .transpose()
     }
 
     /// Connections of each gene, one vector per batch.

@@ -9,7 +9,7 @@ use scvae::counts::{filter, CountsView};
 use scvae::kernels::Segment;
 use scvae::mapping::{align, map_batches, remember, with_new_batches, CellGroups};
 use scvae::model::{Settings, TensorId, Vae};
-use scvae::results::embed;
+use scvae::results::{embed, ExpressionSpace};
 use scvae::training::Silent;
 
 use crate::simulated::{fit, rates, settings, simulate, Simulated, N_GENES};
@@ -55,6 +55,11 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
             embed(&mapped, &view, &batch, &|| false).unwrap().mean
         );
         unchanged(&trained, &mapped);
+        let (space, places) = ExpressionSpace::find(&[(&trained, &before)], &|| false).unwrap();
+        assert_eq!(
+            space.place(&[(&mapped, &before)], &|| false).unwrap(),
+            places
+        );
 
         let codes = vec![design.n_batches(); query.n_cells()];
         let after = embed(&mapped, &query, &codes, &|| false).unwrap().mean;

@@ -8,8 +8,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scvae::backend::{Backend, CountLossInput, Cpu, HeadTensors, LossTensors};
 use scvae::kernels::{
-    decode, decode_loss, softmax_over_genes, DecodeLossInput, GeneStatistic, Head, Likelihood,
-    Workspace,
+    decode, decode_loss, log_softmax_over_genes, softmax_over_genes, DecodeLossInput,
+    GeneStatistic, Head, Likelihood, Workspace,
 };
 use scvae::sampling::MiniBatch;
 
@@ -160,6 +160,22 @@ fn shares_are_a_softmax_over_genes() {
         tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
         shares
     );
+}
+
+#[test]
+fn logarithms_of_shares_are_those_of_their_softmax() {
+    let batch = Batch::new(600, 80, true, 4);
+    let center: Vec<f32> = (0..600).map(|gene| gene as f32 / 100.0).collect();
+    let found = log_softmax_over_genes(&batch.scale, 80, 1e4, &center).unwrap();
+    for cell in 0..80 {
+        let logit = |gene: usize| f64::from(batch.scale[gene * 80 + cell]);
+        let total: f64 = (0..600).map(|gene| logit(gene).exp()).sum();
+        for gene in 0..600 {
+            let expected = (1e4 * logit(gene).exp() / total).ln_1p() - f64::from(center[gene]);
+            let apart = (f64::from(found[gene * 80 + cell]) - expected).abs();
+            assert!(apart < 1e-5, "gene {gene}, cell {cell}: {apart}");
+        }
+    }
 }
 
 #[test]

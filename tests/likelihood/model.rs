@@ -100,6 +100,7 @@ fn a_model_of_poisson_counts_learns_and_is_saved() {
         model: trained.model,
         history: trained.history,
         evidence: None,
+        expression: None,
     };
     let bytes = saved.to_bytes().unwrap();
     let loaded = SavedModel::from_bytes(&bytes).unwrap();

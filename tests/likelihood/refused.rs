@@ -2,7 +2,8 @@
 
 use pulp::Arch;
 use scvae::kernels::{
-    decode_loss, softmax_over_genes, DecodeLossInput, Head, Likelihood, Workspace,
+    decode_loss, log_softmax_over_genes, softmax_over_genes, DecodeLossInput, Head, Likelihood,
+    Workspace,
 };
 
 use crate::minibatch::{segments, Batch, Layer, ALL};
@@ -112,6 +113,7 @@ fn parts_that_do_not_fit_are_refused() {
         assert_eq!(run(&input).unwrap_err().class(), "scvae_error_argument");
     }
     assert!(softmax_over_genes(&batch.scale, 7).is_err());
+    assert!(log_softmax_over_genes(&batch.scale, 5, 1e4, &[0.0; 3]).is_err());
 }
 
 #[test]

@@ -29,6 +29,22 @@ test_that("runSCVAE() stores embedding, scores and model", {
   expect_identical(predict(model, x), predict(expected, sim$counts, batch = sim$batch))
 })
 
+test_that("an embedding in expression space has the attributes of principal components", {
+  x <- do.call(runSCVAE, c(list(sce_small()), quick(seed = 1, n_repeats = 2)))
+  model <- scvaeModel(x)
+  embedding <- SingleCellExperiment::reducedDim(x, "SCVAE")
+  expect_identical(embedding[, ], model$embedding)
+  expect_identical(attr(embedding, "rotation"), model$components$loadings)
+  expect_identical(attr(embedding, "varExplained"), model$components$sd^2)
+  expect_equal(
+    attr(embedding, "percentVar"), 100 * model$components$sd^2 / model$components$total_variance
+  )
+  expect_identical(x$SCVAE_stability, unname(model$stability))
+  part <- x[, c(7, 3)]
+  expect_identical(scvaeModel(part)$embedding, model$embedding[c(7, 3), ])
+  expect_identical(scvaeModel(part)$stability, model$stability[c(7, 3)])
+})
+
 test_that("calculateSCVAE() gives the matrix by every route", {
   sim <- sim_small()
   run <- function(x, batch) {
@@ -185,7 +201,11 @@ test_that("results of two names are told apart", {
   x <- run_sce_quick(sce_small(), seed = 1)
   y <- run_sce_quick(x, seed = 2, name = "other")
   expect_identical(scvaeModel(y), scvaeModel(x))
-  expect_identical(scvaeModel(y, "other")$latent, SingleCellExperiment::reducedDim(y, "other"))
+  expect_identical(
+    scvaeModel(y, "other")$embedding,
+    SingleCellExperiment::reducedDim(y, "other"),
+    ignore_attr = TRUE
+  )
 })
 
 test_that("mistakes are named", {

@@ -31,6 +31,20 @@ test_that("RunSCVAE() on a Seurat object stores all its results", {
   expect_true(any(grepl("RunSCVAE", SeuratObject::Command(object))))
 })
 
+test_that("an embedding in expression space has loadings and standard deviations", {
+  object <- run_quick(seurat_small(), n_repeats = 2)
+  model <- scvaeModel(object)
+  reduction <- object[["scvae"]]
+  n <- ncol(model$embedding)
+  expect_identical(unname(SeuratObject::Embeddings(reduction)), unname(model$embedding))
+  expect_identical(SeuratObject::Stdev(reduction), unname(model$components$sd))
+  loadings <- SeuratObject::Loadings(reduction)
+  expect_identical(unname(loadings), unname(model$components$loadings))
+  expect_identical(rownames(loadings), rownames(model$components$loadings))
+  expect_identical(colnames(loadings), paste0("SCVAE_", seq_len(n)))
+  expect_identical(unname(object$scvae_stability), unname(model$stability))
+})
+
 test_that("the genes' scores are in the assay", {
   object <- seurat_small()
   chosen <- rownames(object)[c(7, 2, 30)]
@@ -196,7 +210,7 @@ test_that("assays that were made from raw counts are refused", {
   expect_identical(SeuratObject::DefaultAssay(fitted[["scvae"]]), "RNA")
   model <- scvaeModel(fitted)
   refused(predict(model, fitted))
-  expect_identical(dim(predict(model, fitted, assay = "RNA")), c(300L, 4L))
+  expect_identical(dim(predict(model, fitted, "latent", assay = "RNA")), c(300L, 4L))
 })
 
 test_that("so are those of an older SCTransform() and those without counts", {

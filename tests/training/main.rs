@@ -5,6 +5,7 @@ mod common;
 
 mod dropout;
 mod evidence;
+mod expression;
 mod gradient;
 mod interrupts;
 mod masks;

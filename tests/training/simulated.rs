@@ -105,5 +105,6 @@ pub fn save(trained: Trained<Cpu>, n_genes: usize) -> SavedModel {
         batch_columns: Vec::new(),
         history: trained.history,
         evidence: None,
+        expression: None,
     }
 }
