@@ -19,6 +19,8 @@
 #' * `isolated_labels`: the same, of the labels that occur in the fewest batches only: the mean over
 #'   these labels. Where all labels occur in equally many batches these are all labels. Needs
 #'   `batch`.
+#' * `isolated_f1`: the F1 score of the cluster that matches such a label best, among the Leiden
+#'   clusterings of all resolutions; mean over these labels. Needs `batch`.
 #' * `nmi_leiden`, `ari_leiden`: normalised mutual information (by the arithmetic mean of the
 #'   entropies) and adjusted Rand index (Hubert and Arabie 1985) between the labels and a Leiden
 #'   clustering (Traag et al. 2019; modularity). It runs on the weighted graph of UMAP with 15
@@ -32,7 +34,12 @@
 #' @section Scores of the batches (`kind` "batch"):
 #' * `batch_asw`: \eqn{1 - |s|} for the silhouette width \eqn{s} of the batches among the cells of
 #'   one label; the mean over the label's cells, then over the labels that have several batches.
+#' * `bras`: batch removal adapted silhouette (Rautenstrauch and Ohler 2025): the same with cosine
+#'   distances and all cells of other batches as one group. `batch_asw` takes the nearest of the
+#'   other batches and so calls batches joined that are joined in pairs only.
 #' * `ilisi`: LISI of the batches, as `clisi`, scaled so that 1 means all batches in equal shares.
+#' * `cilisi`: the same among the cells of one label only, mean over the labels with several batches
+#'   and at least 30 cells: it does not reward that different cell types are mixed.
 #' * `kbet`: kBET with a fixed neighbourhood (after Büttner et al. 2019): within one label, the
 #'   batches among a cell's 50 nearest cells (itself and at most a third of the label's cells) are
 #'   held against the label's shares by a chi-square test. The share of cells at which that is not
@@ -41,12 +48,15 @@
 #'   part of the 15-neighbour graph, mean over the labels. It needs labels, not batches.
 #' * `pcr_comparison`: principal component regression: the share of the variance that the batches
 #'   explain, as (before - after) / before, 0 where it grew. Needs `unintegrated`.
+#' * `nmi_batch`, `ari_batch`: 1 less NMI, and 1 less ARI (at least 0), of the batches with the
+#'   clustering that `nmi_leiden` is of.
 #'
 #' @section Means (`kind` "overall"):
 #' With labels and batches there are the rows `bio` and `batch` with the means of both kinds, and
 #' `total` = 0.6 `bio` + 0.4 `batch`. As in Luecken et al. (2022) one clustering counts, that of
 #' Leiden, and the scores of k-means do not. Their stretching of every score over the methods that
 #' are compared is not done, so that the result does not depend on which these are.
+#' Nor do `isolated_f1`, `bras`, `cilisi`, `nmi_batch` and `ari_batch`, which came later.
 #' `pcr_comparison` counts only where it is there: give `unintegrated` for all embeddings or for
 #' none. A score that these cells do not define is NA, and so are the means over it.
 #'
@@ -83,7 +93,8 @@
 #' @references
 #' Büttner et al. (2019) *Nature Methods* 16:43. Hubert and Arabie (1985) *Journal of
 #' Classification* 2:193. Korsunsky et al. (2019) *Nature Methods* 16:1289. Luecken et al. (2022)
-#' *Nature Methods* 19:41. Rousseeuw (1987) *Journal of Computational and Applied Mathematics*
+#' *Nature Methods* 19:41. Rautenstrauch and Ohler (2025) *Nature Biotechnology*,
+#' \doi{10.1038/s41587-025-02743-4}. Rousseeuw (1987) *Journal of Computational and Applied Mathematics*
 #' 20:53. Traag et al. (2019) *Scientific Reports* 9:5233.
 #' @examplesIf all(vapply(c("igraph", "RANN", "uwot"), requireNamespace, TRUE, quietly = TRUE))
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
@@ -149,20 +160,26 @@ score_cells <- function(cells, resolutions, max_silhouette, seed, verbose) {
     width <- silhouette_widths(part, as.integer(droplevels(labels[drawn])))
   }
   leiden <- if (has_labels) best_leiden(neighbours, labels, resolutions, seed)
+  with_batch <- if (has_both) agreement(leiden$clusters, batch)
   kmeans <- if (has_labels) agreement(kmeans_clusters(x, nlevels(labels), seed), labels)
   scores <- list(
     asw = if (has_labels) (mean(width) + 1) / 2,
     isolated_labels = if (has_both) isolated_width(width, drawn, labels, batch),
+    isolated_f1 = if (has_both) isolated_f1(leiden$f1, labels, batch),
     nmi_leiden = leiden$nmi,
     ari_leiden = leiden$ari,
     nmi_kmeans = kmeans$nmi,
     ari_kmeans = kmeans$ari,
     clisi = if (has_labels) 1 - scaled_lisi(neighbours, labels),
     batch_asw = if (has_both) batch_width(part, labels[drawn], batch[drawn]),
+    bras = if (has_both) bras(x, labels, batch),
     ilisi = if (has_batch) scaled_lisi(neighbours, batch),
+    cilisi = if (has_both) cell_type_lisi(x, labels, batch),
     kbet = if (has_both) kbet_acceptance(x, labels, batch),
     graph_connectivity = if (has_labels) graph_connectivity(neighbours$index, labels),
-    pcr_comparison = if (!is.null(cells$before)) pcr_comparison(cells$before, x, batch)
+    pcr_comparison = if (!is.null(cells$before)) pcr_comparison(cells$before, x, batch),
+    nmi_batch = if (has_both) 1 - with_batch$nmi,
+    ari_batch = if (has_both) 1 - max(0, with_batch$ari)
   )
   structure(
     evaluation_table(unlist(scores), overall = has_both),
@@ -176,12 +193,15 @@ score_cells <- function(cells, resolutions, max_silhouette, seed, verbose) {
   )
 }
 
+# Those that the means are over, and those that came later.
 batch_scores <- c("batch_asw", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+later_batch_scores <- c("bras", "cilisi", "nmi_batch", "ari_batch")
+not_counted <- c("nmi_kmeans", "ari_kmeans", "isolated_f1", later_batch_scores)
 
 evaluation_table <- function(scores, overall) {
-  kind <- ifelse(names(scores) %in% batch_scores, "batch", "bio")
+  kind <- ifelse(names(scores) %in% c(batch_scores, later_batch_scores), "batch", "bio")
   if (overall) {
-    counted <- !names(scores) %in% c("nmi_kmeans", "ari_kmeans")
+    counted <- !names(scores) %in% not_counted
     bio <- mean(scores[counted & kind == "bio"])
     batch <- mean(scores[counted & kind == "batch"])
     scores <- c(scores, bio = bio, batch = batch, total = 0.6 * bio + 0.4 * batch)

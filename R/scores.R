@@ -7,6 +7,9 @@ graph_neighbours <- 15
 lisi_neighbours <- 90
 kbet_neighbours <- 50
 
+# Labels of fewer cells have no neighbourhoods of their own.
+fewest_of_label <- 30
+
 # The exact k nearest cells of every cell, itself first: index and distance, cells x k.
 nearest_cells <- function(x, k) {
   found <- RANN::nn2(x, k = k)
@@ -84,6 +87,32 @@ batch_width <- function(x, labels, batch) {
   mean_or_na(per_label)
 }
 
+# Batch removal adapted silhouette: as batch_width(), but the other batches' cells are one group, and
+# distances are cosines. These need no table of pairs: a cell's distances to a group of vectors of
+# length 1 sum up to the group's size less the product with their sum.
+bras <- function(x, labels, batch) {
+  x <- x / sqrt(rowSums(x^2))
+  x[!is.finite(x)] <- 0
+  per_label <- vapply(split(seq_along(labels), labels), function(cells) {
+    here <- as.integer(droplevels(batch[cells]))
+    size <- tabulate(here)
+    if (length(size) < 2 || length(size) == length(cells)) {
+      return(NA_real_)
+    }
+    u <- x[cells, , drop = FALSE]
+    sums <- rowsum(u, here)
+    own <- size[here]
+    to_own <- own - rowSums(u * sums[here, , drop = FALSE])
+    to_all <- length(cells) - drop(u %*% colSums(u))
+    within <- to_own / (own - 1)
+    between <- (to_all - to_own) / (length(cells) - own)
+    width <- (between - within) / pmax(within, between)
+    width[!is.finite(width)] <- 0
+    mean(1 - abs(width))
+  }, 0)
+  mean_or_na(per_label)
+}
+
 mean_or_na <- function(values) {
   values <- values[!is.na(values)]
   if (length(values) == 0) NA_real_ else mean(values)
@@ -110,18 +139,36 @@ agreement <- function(clusters, labels) {
   )
 }
 
-# The clustering with the best NMI over all resolutions.
+# The clustering with the best NMI over all resolutions, and the best F1 score of each label.
 best_leiden <- function(neighbours, labels, resolutions, seed) {
   graph <- umap_graph(neighbours)
   best <- NULL
+  f1 <- 0
   for (resolution in resolutions) {
-    clusters <- leiden_clusters(graph, resolution, seed)
+    clusters <- as.integer(leiden_clusters(graph, resolution, seed))
     score <- agreement(clusters, labels)
+    f1 <- pmax(f1, label_f1(clusters, labels))
     if (is.null(best) || score$nmi > best$nmi) {
-      best <- c(score, resolution = resolution, n_clusters = length(unique(clusters)))
+      best <- c(
+        score,
+        resolution = resolution, n_clusters = length(unique(clusters)), clusters = list(clusters)
+      )
     }
   }
-  best
+  c(best, f1 = list(f1))
+}
+
+# For each label the F1 score of the cluster that matches it best.
+label_f1 <- function(clusters, labels) {
+  counts <- table(clusters, labels)
+  both <- outer(rowSums(counts), colSums(counts), `+`)
+  apply(2 * counts / both, 2, max)
+}
+
+# The mean over the labels that occur in the fewest batches.
+isolated_f1 <- function(f1, labels, batch) {
+  n_batches <- rowSums(table(labels, batch) > 0)
+  mean(f1[n_batches == min(n_batches)])
 }
 
 # UMAP's weighted graph of the nearest cells, as scanpy and Seurat build it.
@@ -251,11 +298,24 @@ perplexity_weights <- function(distance, perplexity, tolerance = 1e-5, most = 50
   weights
 }
 
+# LISI of the batches among the cells of one label, mean over the labels.
+cell_type_lisi <- function(x, labels, batch) {
+  per_label <- vapply(split(seq_along(labels), labels), function(cells) {
+    here <- droplevels(batch[cells])
+    if (nlevels(here) < 2 || length(cells) < fewest_of_label) {
+      return(NA_real_)
+    }
+    neighbours <- nearest_cells(x[cells, , drop = FALSE], min(lisi_neighbours, length(cells)))
+    scaled_lisi(neighbours, here)
+  }, 0)
+  mean_or_na(per_label)
+}
+
 kbet_acceptance <- function(x, labels, batch, alpha = 0.05) {
   per_label <- vapply(split(seq_along(labels), labels), function(cells) {
     here <- droplevels(batch[cells])
     n <- length(cells)
-    if (nlevels(here) < 2 || n < 30) {
+    if (nlevels(here) < 2 || n < fewest_of_label) {
       return(NA_real_)
     }
     k <- min(kbet_neighbours, n %/% 3)

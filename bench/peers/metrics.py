@@ -16,6 +16,10 @@ batch_asw             mean over cell types of mean(1 - |silhouette of the batch 
                       the type|) (Luecken et al. 2022), in [0, 1]
 ilisi, clisi          LISI of batches and of types (Korsunsky et al. 2019), 90
                       neighbours, scaled to [0, 1]; higher is better for both
+cilisi                LISI of batches among the cells of one type, mean over types
+isolated_f1           F1 score of the cluster that matches a type best, among the clusterings
+                      of all resolutions; mean over the types in the fewest batches
+nmi_batch, ari_batch  1 - NMI, 1 - max(0, ARI) of the best Leiden clustering with the batches
 kbet_knn              acceptance rate of kBET within cell types (after Buettner et al.
                       2019), 50 neighbours; see kbet_knn() below
 
@@ -81,6 +85,32 @@ def kbet_knn(emb, types, batches, k=50, alpha=0.05):
         p = chi2.sf(((obs - exp) ** 2 / exp).sum(1), len(u) - 1)
         accepted.append(float((p >= alpha).mean()))
     return float(np.mean(accepted)) if accepted else None
+
+
+def cell_type_lisi(emb, types, batches, k=90, fewest=30):
+    """LISI of the batches among the cells of one type, scaled, mean over the types.
+
+    ciLISI: iLISI rewards that types are mixed as well. Types with several batches and at
+    least `fewest` cells count.
+    """
+    import scib_metrics as sm
+
+    found = []
+    for t in np.unique(types):
+        m = np.flatnonzero(types == t)
+        _, b = np.unique(batches[m], return_inverse=True)
+        if b.max() == 0 or len(m) < fewest:
+            continue
+        count = min(k, len(m))
+        found.append(float(sm.ilisi_knn(nearest(*knn(emb[m], count), count), b)))
+    return float(np.mean(found)) if found else None
+
+
+def label_f1(clusters, labels):
+    """For each label, numbered from 0, the F1 score of the cluster that matches it best."""
+    counts = np.zeros((clusters.max() + 1, labels.max() + 1))
+    np.add.at(counts, (clusters, labels), 1)
+    return (2 * counts / (counts.sum(1, keepdims=True) + counts.sum(0))).max(axis=0)
 
 
 def _neighbour_graph(d, i, k):
@@ -201,14 +231,17 @@ def compute(emb, labels, batch=None, seed=0, scib=True, max_sil=30000, k_graph=1
     d, i = knn(emb, min(91 if scib else k_graph, n))
     graph, weights = _neighbour_graph(d, i, k_graph)
     best = None
+    f1 = np.zeros(k)
     for res in RESOLUTIONS:
         m = _leiden(graph, weights, res, seed)
         nmi, ari = agreement(m)
+        f1 = np.maximum(f1, label_f1(m[ok], li))
         clusters = int(m.max() + 1)
         if res == 1.0:
             out.update(leiden_r1_nmi=nmi, leiden_r1_ari=ari, leiden_r1_k=clusters)
         if best is None or nmi > best[0]:
             best = (nmi, ari, res, clusters)
+            best_clusters = m[ok]
     out.update(
         leiden_best_nmi=best[0],
         leiden_best_ari=best[1],
@@ -226,6 +259,11 @@ def compute(emb, labels, batch=None, seed=0, scib=True, max_sil=30000, k_graph=1
             bi = None
     if bi is not None:
         out["n_batches"] = int(len(names))
+        n_in = [len(np.unique(bi[ok][li == t])) for t in range(k)]
+        out["isolated_f1"] = float(np.mean(f1[np.array(n_in) == min(n_in)]))
+        out["nmi_batch"] = 1 - float(normalized_mutual_info_score(bi[ok], best_clusters))
+        out["ari_batch"] = 1 - max(0.0, float(adjusted_rand_score(bi[ok], best_clusters)))
+        out["cilisi"] = cell_type_lisi(labelled, li, bi[ok]) if scib else None
         out.update(mixing_within_types(labelled, li, bi[ok], pick))
 
     if scib:

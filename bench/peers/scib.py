@@ -25,6 +25,9 @@ pcr                   principal component regression: the share of the variance 
                       scanpy's flavour seurat over all cells, not scaled). After: the
                       embedding
 
+bras                  batch removal adapted silhouette (Rautenstrauch & Ohler 2025), in no mean:
+                      cosine distances, the cells of other batches as one (scib_metrics.bras)
+
 scib_bio and scib_batch are the plain means of their five, scib_total is
 0.4 scib_batch + 0.6 scib_bio. The paper first stretches each score to [0, 1] over the
 methods it compares; that is not done here, so that a row does not depend on which other
@@ -93,6 +96,7 @@ def compute(emb, labels, batch, before, seed=0):
     ok, lab = metrics._has_label(labels)
     _, types = np.unique(lab[ok], return_inverse=True)
     _, codes = np.unique(np.asarray(batch).astype(str), return_inverse=True)
+    out["bras"] = float(sm.bras(emb[ok], types, codes[ok]))
     out["isolated_asw"] = float(sm.isolated_labels(emb[ok], types, codes[ok]))
     out["pcr"] = float(sm.pcr_comparison(before, emb, codes, categorical=True))
     out.update(total(out))

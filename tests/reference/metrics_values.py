@@ -2,9 +2,9 @@
 
 Writes tests/testthat/fixtures/metrics_values.csv (case, score, value) with the scores of three
 embeddings that both languages make from the same formula, and NMI and ARI of fixed clusterings:
-- ASW, batch ASW, isolated labels, cLISI, iLISI, graph connectivity and PCR are scib-metrics' own
+- ASW, batch ASW, BRAS, isolated labels, cLISI, iLISI, graph connectivity and PCR are scib-metrics' own
   functions, in double precision;
-- kBET and the clusterings' NMI and ARI are those of bench/peers/metrics.py, as are the number of
+- kBET, ciLISI (on scib-metrics' LISI) and the clusterings' NMI and ARI are those of bench/peers/metrics.py, as are the number of
   edges and the sum of the weights of the graph that Leiden runs on (umap-learn's);
 - the agreement of fixed clusterings is scikit-learn's.
 
@@ -72,6 +72,8 @@ def scores(name):
     yield "clisi", sm.clisi_knn(neighbours(90), types)
     yield "batch_asw", sm.silhouette_batch(emb, types, batch)
     yield "ilisi", sm.ilisi_knn(neighbours(90), batch)
+    yield "bras", sm.bras(emb, types, batch)
+    yield "cilisi", metrics.cell_type_lisi(emb, types, batch)
     yield "kbet", metrics.kbet_knn(emb, types, batch)
     yield "graph_connectivity", sm.graph_connectivity(neighbours(15), types)
     yield "pcr_comparison", sm.pcr_comparison(before, emb, batch, categorical=True)
@@ -79,6 +81,8 @@ def scores(name):
     yield "graph_edges", graph.ecount()
     yield "graph_weight", np.sum(weights)
     m = metrics.compute(emb, types, batch, scib=False)
+    for score in ("isolated_f1", "nmi_batch", "ari_batch"):
+        yield score, m[score]
     for ours, theirs in (("leiden", "leiden_best"), ("kmeans", "kmeans")):
         for score in ("nmi", "ari"):
             yield f"{score}_{ours}", m[f"{theirs}_{score}"]

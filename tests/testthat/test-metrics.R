@@ -85,8 +85,8 @@ test_that("scores without chance are those of scib-metrics", {
     expect_equal(sum(abs(case$embedding)), expected[["checksum"]], tolerance = 1e-12)
     found <- values_of(reference_result(name))
     scores <- c(
-      "asw", "isolated_labels", "clisi", "batch_asw", "ilisi", "kbet", "graph_connectivity",
-      "pcr_comparison"
+      "asw", "isolated_labels", "clisi", "batch_asw", "bras", "ilisi", "cilisi", "kbet",
+      "graph_connectivity", "pcr_comparison"
     )
     expect_equal(found[scores], expected[scores], tolerance = 1e-6)
   }
@@ -113,6 +113,17 @@ test_that("NMI and ARI are those of scikit-learn", {
   expect_equal(agreement(many, many), list(nmi = 1, ari = 1))
 })
 
+test_that("F1 scores are those of the cluster that matches best", {
+  labels <- factor(rep(c("a", "b", "c"), c(6, 3, 1)))
+  clusters <- c(1, 1, 1, 1, 2, 2, 2, 2, 2, 3)
+  # a: cluster 1 has precision 1 and recall 4/6; b: cluster 2 has 3/5 and 1; c: cluster 3 is it.
+  f1 <- label_f1(clusters, labels)
+  expect_equal(f1, c(a = 0.8, b = 0.75, c = 1))
+  batch <- factor(c("x", "y", "x", "y", "x", "y", "x", "y", "x", "x"))
+  expect_equal(isolated_f1(f1, labels, batch), 1)
+  expect_equal(isolated_f1(f1, labels, factor(rep("x", 10))), mean(c(0.8, 0.75, 1)))
+})
+
 test_that("the graph of the clustering is that of umap-learn", {
   for (name in reference_cases) {
     expected <- reference_values(name)
@@ -127,7 +138,9 @@ test_that("the graph of the clustering is that of umap-learn", {
 test_that("clusterings are as good as those of igraph and scikit-learn in Python", {
   # Both start at random, so only where the clusters are clear.
   found <- values_of(reference_result("large"))
-  scores <- c("nmi_leiden", "ari_leiden", "nmi_kmeans", "ari_kmeans")
+  scores <- c(
+    "nmi_leiden", "ari_leiden", "nmi_kmeans", "ari_kmeans", "isolated_f1", "nmi_batch", "ari_batch"
+  )
   expect_lt(max(abs(found[scores] - reference_values("large")[scores])), 0.03)
 })
 
@@ -199,7 +212,7 @@ test_that("the means are those of Luecken et al.", {
   expect_equal(found[["bio"]], bio)
   expect_equal(found[["batch"]], batch)
   expect_equal(found[["total"]], 0.6 * bio + 0.4 * batch)
-  expect_identical(result$kind, rep(c("bio", "batch", "overall"), c(7, 5, 3)))
+  expect_identical(result$kind, rep(c("bio", "batch", "overall"), c(8, 9, 3)))
   without <- values_of(quiet(case$embedding, case$labels, case$batch))
   expect_identical(setdiff(names(found), names(without)), "pcr_comparison")
   others <- c("batch_asw", "ilisi", "kbet", "graph_connectivity")
@@ -230,7 +243,7 @@ test_that("only what can be scored is scored", {
   expect_identical(one_batch, scored(case$embedding, case$labels))
   # No type with two batches: no mixing within types, so no mean of the batches.
   apart <- values_of(quiet(case$embedding, case$labels, case$labels))
-  expect_true(all(is.na(apart[c("batch_asw", "kbet", "batch", "total")])))
+  expect_true(all(is.na(apart[c("batch_asw", "bras", "cilisi", "kbet", "batch", "total")])))
   expect_false(is.na(apart[["bio"]]))
   # PCR of batches that explained nothing before.
   before <- cbind(rep(c(-1, 1), each = 150))
@@ -407,7 +420,7 @@ test_that("the result is printed with what was scored", {
   case$embedding[5, ] <- NA
   scores <- quiet(case$embedding, case$labels, case$batch)
   # The clusterings' values depend on the version of igraph.
-  chance <- grepl("nmi|ari|bio|total", scores$score)
+  chance <- grepl("nmi|ari|f1|bio|total", scores$score)
   scores$value[chance] <- 0.5
   expect_snapshot({
     scores
