@@ -34,8 +34,8 @@
 #' @param lr Learning rate.
 #' @inheritParams fitSCVAE
 #' @return A model of class `SCVAE` that knows the new batches beside its own. `embedding`,
-#'   `latent`, `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a data frame
-#'   of each new cell's `label` and `confidence`, the fraction of the votes.
+#'   `latent`, `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a
+#'   data frame of each new cell's `label` and `confidence`, the fraction of the votes.
 #' @seealso [predict.SCVAE()], [transferBatchStyle()]
 #' @references Lotfollahi et al. (2022), Nature Biotechnology 40:121-130, for mapping by training a
 #'   few parameters of a trained model.

@@ -87,9 +87,9 @@ batch_width <- function(x, labels, batch) {
   mean_or_na(per_label)
 }
 
-# Batch removal adapted silhouette: as batch_width(), but the other batches' cells are one group, and
-# distances are cosines. These need no table of pairs: a cell's distances to a group of vectors of
-# length 1 sum up to the group's size less the product with their sum.
+# Batch removal adapted silhouette: as batch_width(), but the other batches' cells are one group,
+# and distances are cosines. These need no table of pairs: a cell's distances to a group of vectors
+# of length 1 sum up to the group's size less the product with their sum.
 bras <- function(x, labels, batch) {
   x <- x / sqrt(rowSums(x^2))
   x[!is.finite(x)] <- 0

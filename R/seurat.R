@@ -232,8 +232,8 @@ choose_features <- function(counts, features, call) {
 #'
 #' @section What is stored:
 #' * the reduction `reduction.name`, with the embedding, and in expression space with loadings and
-#'   standard deviations, as those of `RunPCA()`, for `VizDimLoadings()` and `ElbowPlot()`; its `misc` slot holds the model, which
-#'   [scvaeModel()] returns and which survives `saveRDS()`;
+#'   standard deviations, as those of `RunPCA()`, for `VizDimLoadings()` and `ElbowPlot()`; its
+#'   `misc` slot holds the model, which [scvaeModel()] returns and which survives `saveRDS()`;
 #' * with the cells: the column `scvae_trained` (the reduction's name and `_trained`), FALSE for
 #'   cells that the filter dropped; with `n_repeats` also `scvae_stability`, see [fitSCVAE()];
 #' * with the genes: assays of version 5 get the columns `vf_scscore_counts_score`, `_variable`
