@@ -38,6 +38,9 @@ format.SCVAE <- function(x, ...) {
     Latent = sprintf("%s dimensions, %s hidden units", x$settings$n_latent, x$settings$n_hidden),
     Embedding = embedding_text(x$components),
     Likelihood = x$settings$likelihood,
+    Repeats = if (!is.null(x$repeats)) {
+      sprintf("%d fits, the model is that of fit %d", nrow(x$repeats), x$repeats$fit[x$repeats$kept])
+    },
     Epochs = paste0(x$epochs, stopped, time),
     ELBO = sprintf("%s (%s)", format(elbo$value, digits = 6), elbo$kind),
     Parameters = paste(number(round(x$n_parameters)), "effective")

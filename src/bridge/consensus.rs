@@ -40,7 +40,7 @@ pub fn rs_consensus(
             .collect();
         let (space, places) = all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
             let should_stop = || reporter.interrupts() > 0;
-            let (space, _) = ExpressionSpace::find(&pairs(&saved, &of_trained), &should_stop)?;
+            let space = ExpressionSpace::find(&pairs(&saved, &of_trained), &should_stop)?;
             let places = space.place(&pairs(&saved, &all), &should_stop)?;
             Ok((space, places))
         })?;

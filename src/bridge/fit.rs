@@ -247,7 +247,10 @@ fn trained(
     let embedding = embed(&trained.model, &view, &codes, &should_stop)?;
     let evidence = gene_evidence(&trained.model, &view, &codes, &should_stop)?;
     let expression = match plan.expression {
-        true => Some(ExpressionSpace::find(&[(&trained.model, &embedding.mean)], &should_stop)?.0),
+        true => Some(ExpressionSpace::find(
+            &[(&trained.model, &embedding.mean)],
+            &should_stop,
+        )?),
         false => None,
     };
     let cell_groups = remember(&trained.model, &view, &codes, &embedding, &should_stop)?;

@@ -4,6 +4,7 @@ mod embedding;
 mod evidence;
 mod expression_space;
 mod null;
+mod profiles;
 mod reconstruction;
 mod score;
 mod strata;

@@ -136,9 +136,9 @@ fn check_components(space: &ExpressionSpace, places: &Array2<f64>, profiles: DMa
 #[test]
 fn components_are_those_of_the_decoded_expression() {
     let (model, z) = model(&learned(), false);
-    let (space, places) = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+    let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+    let places = space.place(&[(&model, &z)], &|| false).unwrap();
     check_components(&space, &places, expected(&model, &z));
-    assert_eq!(space.place(&[(&model, &z)], &|| false).unwrap(), places);
 }
 
 #[test]
@@ -149,7 +149,8 @@ fn cells_of_batches_are_decoded_as_of_none() {
             ..learned()
         };
         let (model, z) = model(&s, true);
-        let (space, places) = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+        let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+        let places = space.place(&[(&model, &z)], &|| false).unwrap();
         check_components(&space, &places, expected(&model, &z));
     }
 }
@@ -165,10 +166,10 @@ fn several_models_agree_on_the_mean_of_what_they_decode() {
         false,
     );
     let models = [(&first, &z_first), (&second, &z_second)];
-    let (space, places) = ExpressionSpace::find(&models, &|| false).unwrap();
+    let space = ExpressionSpace::find(&models, &|| false).unwrap();
+    let places = space.place(&models, &|| false).unwrap();
     let mean = (expected(&first, &z_first) + expected(&second, &z_second)) / 2.0;
     check_components(&space, &places, mean);
-    assert_eq!(space.place(&models, &|| false).unwrap(), places);
 }
 
 #[test]
@@ -179,7 +180,11 @@ fn the_same_from_its_file_and_with_any_number_of_threads() {
     let z = embed(&trained.model, &view, &batch, &|| false)
         .unwrap()
         .mean;
-    let find = || ExpressionSpace::find(&[(&trained.model, &z)], &|| false);
+    let find = || {
+        let space = ExpressionSpace::find(&[(&trained.model, &z)], &|| false)?;
+        let places = space.place(&[(&trained.model, &z)], &|| false)?;
+        Ok((space, places))
+    };
     let alone = with_threads(1, find).unwrap();
     let together = with_threads(3, find).unwrap();
     assert_eq!(alone.1, together.1);
@@ -201,7 +206,7 @@ fn what_does_not_fit_is_refused() {
         },
         false,
     );
-    let (space, _) = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+    let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
     let narrow = Array2::zeros((3, 1));
     assert!(matches!(
         space.place(&[(&model, &narrow)], &|| false),
@@ -220,7 +225,8 @@ fn what_does_not_fit_is_refused() {
     // One cell, and cells that are all alike, have a place, too.
     for n in [1, 5] {
         let same = Array2::zeros((n, z.ncols()));
-        let (space, places) = ExpressionSpace::find(&[(&model, &same)], &|| false).unwrap();
+        let space = ExpressionSpace::find(&[(&model, &same)], &|| false).unwrap();
+        let places = space.place(&[(&model, &same)], &|| false).unwrap();
         assert_eq!(space.n_components(), 1);
         assert!(places.iter().all(|x| x.abs() < 1e-4));
     }
