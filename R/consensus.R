@@ -62,7 +62,7 @@ join_models <- function(models, numbers, threads, verbose, call) {
   model
 }
 
-# Cells where the mean of what all models decode is; the first model is the one that is kept.
+# Cells where all models together place them; the first model is the one that is kept.
 with_consensus <- function(model, models, threads, call) {
   found <- rust_call(
     rs_consensus(

@@ -85,9 +85,9 @@
 #' @param checkpoint_every Epochs after which the training is written there, over and over; also
 #'   before the first epoch and after the last.
 #' @param n_repeats Number of fits from different starts, one after the other: each takes as long as
-#'   the first. The model is the one with the best validation, the embedding (in expression space)
-#'   that of the mean of what all of them make of each cell, and the genes' score that of all; see
-#'   [scScore()], which also gives p-values. A `checkpoint` is of the first fit.
+#'   the first. The model is the one with the best validation, and the genes' score is that of all;
+#'   see [scScore()], which also gives p-values. In expression space the embedding is that of all
+#'   fits together, see below; in latent space it is the model's. A `checkpoint` is of the first fit.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the
@@ -102,6 +102,11 @@
 #' is decomposed into principal components, over all cells that the model was trained with. There
 #' are as many as hold 98 % of the variance, at most 50. New cells, and those of batches that are
 #' mapped later, get their places by the same components.
+#'
+#' With `n_repeats` the fits' expression is decomposed side by side: the squared distance of two
+#' cells is the mean of those by all fits. The model that is kept holds its own part of these
+#' components. By it alone [predict.SCVAE()] places cells, new ones and those of the fit, near to
+#' where all fits together place them.
 #'
 #' @return An object of class `SCVAE`, a list with
 #'   * `embedding`: the embedding, cells x components or latent dimensions;

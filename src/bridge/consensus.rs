@@ -5,12 +5,11 @@ use ndarray::Array2;
 
 use super::convert::{self, to_r};
 use super::run::all_or_nothing;
-use crate::model::Vae;
 use crate::results::ExpressionSpace;
 use crate::saved::SavedModel;
 use crate::{Error, Result};
 
-/// Places cells by the mean of what several models decode. The space goes with the first model, which is returned with it.
+/// Places cells by several models together. The first model is returned with its part of their space.
 /// `latent` holds each model's latent values of all cells; `trained` are the cells, from 1, that they were trained with.
 /// @noRd
 #[extendr]
@@ -38,14 +37,18 @@ pub fn rs_consensus(
             .iter()
             .map(|z| z.select(ndarray::Axis(0), &trained))
             .collect();
-        let (space, places) = all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
+        let (spaces, places) = all_or_nothing(threads.max(1) as usize, &().into(), |reporter| {
             let should_stop = || reporter.interrupts() > 0;
-            let space = ExpressionSpace::find(&pairs(&saved, &of_trained), &should_stop)?;
-            let places = space.place(&pairs(&saved, &all), &should_stop)?;
-            Ok((space, places))
+            let models = saved.iter().map(|saved| &saved.model);
+            let trained: Vec<_> = models.clone().zip(&of_trained).collect();
+            let spaces = ExpressionSpace::find_joint(&trained, &should_stop)?;
+            let places = models.zip(&all).zip(&spaces);
+            let places = places.map(|((model, z), space)| space.place(model, z, &should_stop));
+            let places: Vec<Array2<f64>> = places.collect::<Result<_>>()?;
+            Ok((spaces, mean(&places)))
         })?;
         let mut first = saved.swap_remove(0);
-        first.expression = Some(space);
+        first.expression = spaces.into_iter().next();
         Ok((first, places))
     };
     let (saved, places) = found().map_err(to_r)?;
@@ -56,11 +59,12 @@ pub fn rs_consensus(
     ))
 }
 
-fn pairs<'a>(
-    saved: &'a [SavedModel],
-    latent: &'a [Array2<f64>],
-) -> Vec<(&'a Vae, &'a Array2<f64>)> {
-    saved.iter().map(|saved| &saved.model).zip(latent).collect()
+fn mean(of: &[Array2<f64>]) -> Array2<f64> {
+    let sum = of
+        .iter()
+        .skip(1)
+        .fold(of[0].clone(), |sum, next| sum + next);
+    sum / of.len() as f64
 }
 
 extendr_module! {

@@ -248,7 +248,8 @@ fn trained(
     let evidence = gene_evidence(&trained.model, &view, &codes, &should_stop)?;
     let expression = match plan.expression {
         true => Some(ExpressionSpace::find(
-            &[(&trained.model, &embedding.mean)],
+            &trained.model,
+            &embedding.mean,
             &should_stop,
         )?),
         false => None,

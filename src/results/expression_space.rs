@@ -8,7 +8,7 @@ use nalgebra::DMatrix;
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::profiles::{decoders, freedom, in_rows, Profiles};
+use super::profiles::{freedom, Profiles};
 use crate::backend::Backend;
 use crate::model::Vae;
 use crate::sampling::{Purpose, Streams};
@@ -45,16 +45,14 @@ pub struct ExpressionSpace {
 }
 
 impl ExpressionSpace {
-    /// Finds the components of cells with latent values `z` (cells x dimensions); with several models, all of the same genes
-    /// and cells, those of the mean of what their decoders make of each cell. The first model is the one that the space
-    /// goes with.
+    /// Finds the components of a model's cells with latent values `z` (cells x dimensions).
     ///
     /// There are as many components as hold 98 % of the variance, at most 50. They are in descending order and signed so
     /// that the largest loading of each is positive. Found by subspace iteration from a seeded start (Halko, Martinsson &
     /// Tropp 2011, SIAM Review 53:217-288, algorithm 4.4); nothing of the size of cells x genes is held.
     ///
     /// # Errors
-    /// [`Error::Argument`] without cells or when the latent values do not fit the models, [`Error::Model`] when what is
+    /// [`Error::Argument`] without cells or when the latent values do not fit the model, [`Error::Model`] when what is
     /// decoded is no number, [`Error::Interrupted`] when asked to stop.
     ///
     /// ```
@@ -75,49 +73,51 @@ impl ExpressionSpace {
     /// # let settings = Settings { n_hidden: 16, n_latent: 2, max_epochs: Some(2), ..Settings::default() };
     /// let model = train(cells, &settings, &Cpu, &Silent)?.model;
     /// let z = embed(&model, &view, &batch, &|| false)?.mean;
-    /// let space = ExpressionSpace::find(&[(&model, &z)], &|| false)?;
-    /// let places = space.place(&[(&model, &z)], &|| false)?;
+    /// let space = ExpressionSpace::find(&model, &z, &|| false)?;
+    /// let places = space.place(&model, &z, &|| false)?;
     /// assert_eq!(places.dim(), (view.n_cells(), space.n_components()));
     /// # Ok::<(), scvae::Error>(())
     /// ```
-    pub fn find<B: Backend>(models: &[(&Vae<B>, &Array2<f64>)], should_stop: Stop) -> Result<Self> {
-        let decoders = decoders(models)?;
-        let mut profiles = Profiles::new(&decoders)?;
-        let total_variance = profiles.centre(should_stop)?;
-        let components = Components::find(&profiles, total_variance, should_stop)?;
-        let (kept, bias) = (&decoders[0], decoders[0].bias.clone());
-        Ok(ExpressionSpace {
-            n_masks: kept.n_masks,
-            center: profiles.center.clone(),
-            rotation: in_rows(&components.rotation, bias.device())?,
-            bias,
-            sd: components.sd,
-            total_variance,
-        })
+    pub fn find<B: Backend>(model: &Vae<B>, z: &Array2<f64>, should_stop: Stop) -> Result<Self> {
+        let spaces = find_together(&[(model, z)], n_to_keep, should_stop)?;
+        spaces.into_iter().next().ok_or_else(no_cells)
     }
 
-    /// Places of cells with latent values `z` (cells x dimensions), cells x components. The first model is the one that the
-    /// space goes with, or this one after batches were added to it; with more models, the mean of what all decode is placed.
+    /// Finds the components of the same cells by several models together: a space for each model, whose components are of
+    /// one kind, so that the mean of a cell's places by all models is its place by the joint decomposition of what they
+    /// decode, and the squared distance of two cells the mean of those by the models. There are as many components as the
+    /// first model has by itself; `sd` is that of the joint places.
     ///
     /// # Errors
-    /// [`Error::Argument`] without cells or when the latent values do not fit the models, [`Error::Interrupted`] when asked
-    /// to stop.
-    pub fn place<B: Backend>(
-        &self,
+    /// As [`ExpressionSpace::find`], and when the models are not of the same cells.
+    pub fn find_joint<B: Backend>(
         models: &[(&Vae<B>, &Array2<f64>)],
         should_stop: Stop,
+    ) -> Result<Vec<Self>> {
+        let &(model, z) = models.first().ok_or_else(no_cells)?;
+        let n = ExpressionSpace::find(model, z, should_stop)?.n_components();
+        find_together(models, |sd, _| n.min(sd.len()), should_stop)
+    }
+
+    /// Places of cells with latent values `z` (cells x dimensions), cells x components; `model` is the one that the space
+    /// goes with, or this one after batches were added to it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the latent values do not fit the model, [`Error::Interrupted`] when asked to stop.
+    pub fn place<B: Backend>(
+        &self,
+        model: &Vae<B>,
+        z: &Array2<f64>,
+        should_stop: Stop,
     ) -> Result<Array2<f64>> {
-        let mut decoders = decoders(models)?;
-        if let Some(first) = decoders.first_mut() {
-            first.bias = self.bias.clone();
-            first.n_masks = self.n_masks;
-        }
         let profiles = Profiles {
+            bias: self.bias.clone(),
+            n_masks: self.n_masks,
             center: self.center.clone(),
-            ..Profiles::new(&decoders)?
+            ..Profiles::new(model, z)?
         };
         let places = profiles.onto_cells(&self.rotation, should_stop)?;
-        let shape = (profiles.n_cells, self.n_components());
+        let shape = (z.nrows(), self.n_components());
         Ok(Array2::from_shape_fn(shape, |place| places[place]))
     }
 
@@ -139,30 +139,91 @@ impl ExpressionSpace {
     }
 }
 
-/// The principal components of profiles.
-struct Components {
-    /// Genes x components.
-    rotation: DMatrix<f64>,
-    sd: Vec<f64>,
+fn no_cells() -> Error {
+    Error::Argument("there are no cells to be placed".into())
 }
 
-impl Components {
-    fn find<B: Backend>(
-        profiles: &Profiles<B>,
-        total_variance: f64,
-        should_stop: Stop,
-    ) -> Result<Self> {
-        let (n_cells, n_genes) = (profiles.n_cells, profiles.n_genes);
+/// A space for each model; `how_many` is told the components' standard deviations and the variance of all genes.
+fn find_together<B: Backend>(
+    models: &[(&Vae<B>, &Array2<f64>)],
+    how_many: impl Fn(&[f64], f64) -> usize,
+    should_stop: Stop,
+) -> Result<Vec<ExpressionSpace>> {
+    let mut parts: Vec<Profiles<B>> = models
+        .iter()
+        .map(|&(model, z)| Profiles::new(model, z))
+        .collect::<Result<_>>()?;
+    let n_cells = parts.first().map_or(0, Profiles::n_cells);
+    if n_cells == 0 {
+        return Err(no_cells());
+    }
+    if parts.iter().any(|part| part.n_cells() != n_cells) {
+        return Err(Error::Argument(
+            "the models are not of the same cells".into(),
+        ));
+    }
+    let mut total_variance = 0.0;
+    for part in &mut parts {
+        total_variance += part.centre(should_stop)? / models.len() as f64;
+    }
+    let side_by_side = SideBySide { parts };
+    let (mut rotation, mut sd) = side_by_side.components(should_stop)?;
+    let n = how_many(&sd, total_variance);
+    sd.truncate(n);
+    rotation.resize_horizontally_mut(n, 0.0);
+    let weight = side_by_side.weight();
+    let blocks = side_by_side.blocks();
+    let spaces = side_by_side.parts.into_iter().zip(blocks);
+    spaces
+        .map(|(part, (first, n_genes))| {
+            Ok(ExpressionSpace {
+                rotation: part.in_rows(&(rotation.rows(first, n_genes) / weight))?,
+                bias: part.bias,
+                n_masks: part.n_masks,
+                center: part.center,
+                sd: sd.clone(),
+                total_variance,
+            })
+        })
+        .collect()
+}
+
+/// The profiles of the same cells by several models, each weighted so that squared distances are means over the models. The
+/// genes of one model come after those of the other.
+struct SideBySide<'a, B: Backend> {
+    /// At least one, of at least one cell.
+    parts: Vec<Profiles<'a, B>>,
+}
+
+impl<B: Backend> SideBySide<'_, B> {
+    fn weight(&self) -> f64 {
+        1.0 / (self.parts.len() as f64).sqrt()
+    }
+
+    /// Where the genes of each model begin, and how many there are.
+    fn blocks(&self) -> Vec<(usize, usize)> {
+        let mut first = 0;
+        let of_part = |part: &Profiles<B>| {
+            let block = (first, part.n_genes());
+            first += part.n_genes();
+            block
+        };
+        self.parts.iter().map(of_part).collect()
+    }
+
+    /// Components, genes x n, and their standard deviations.
+    fn components(&self, should_stop: Stop) -> Result<(DMatrix<f64>, Vec<f64>)> {
+        let n_cells = self.parts[0].n_cells();
+        let n_genes: usize = self.parts.iter().map(Profiles::n_genes).sum();
         let n = (MOST + OVERSAMPLING).min(n_cells).min(n_genes);
-        let device = profiles.center.device();
-        let seed = profiles.decoders[0].model.settings.seed;
+        let seed = self.parts[0].model.settings.seed;
         let mut rng = Streams::new(seed).stream(Purpose::Components, 0);
         let start = (0..n_genes * n).map(|_| StandardNormal.sample(&mut rng));
         let mut genes = DMatrix::from_iterator(n_genes, n, start);
         let mut weights = DMatrix::zeros(n, n);
         for _ in 0..ROUNDS {
-            let cells = QR::new(profiles.onto_cells(&in_rows(&genes, device)?, should_stop)?).q();
-            (genes, weights) = QR::new(profiles.onto_genes(&cells, should_stop)?).unpack();
+            let cells = QR::new(self.onto_cells(&genes, should_stop)?).q();
+            (genes, weights) = QR::new(self.onto_genes(&cells, should_stop)?).unpack();
         }
         // The profiles are about cells * weights' * genes'.
         let svd = SVD::try_new(weights.transpose(), false, true, f64::EPSILON, MOST_STEPS);
@@ -172,15 +233,35 @@ impl Components {
             ));
         };
         let unit = freedom(n_cells).sqrt();
-        let mut sd: Vec<f64> = values.iter().map(|value| value / unit).collect();
-        sd.truncate(n_to_keep(&sd, total_variance));
-        let mut rotation = genes * axes.rows(0, sd.len()).transpose();
+        let sd = values.iter().map(|value| value / unit).collect();
+        let mut rotation = genes * axes.transpose();
+        let n_first = self.parts[0].n_genes();
         for mut component in rotation.column_iter_mut() {
-            if component[component.icamax()] < 0.0 {
+            let of_first = component.rows(0, n_first);
+            if of_first[of_first.icamax()] < 0.0 {
                 component.neg_mut();
             }
         }
-        Ok(Components { rotation, sd })
+        Ok((rotation, sd))
+    }
+
+    fn onto_cells(&self, genes: &DMatrix<f64>, should_stop: Stop) -> Result<DMatrix<f64>> {
+        let mut sum = DMatrix::zeros(self.parts[0].n_cells(), genes.ncols());
+        for (part, (first, n)) in self.parts.iter().zip(self.blocks()) {
+            let of_part = part.in_rows(&genes.rows(first, n).into_owned())?;
+            sum += part.onto_cells(&of_part, should_stop)?;
+        }
+        Ok(sum * self.weight())
+    }
+
+    fn onto_genes(&self, cells: &DMatrix<f64>, should_stop: Stop) -> Result<DMatrix<f64>> {
+        let n_genes = self.parts.iter().map(Profiles::n_genes).sum();
+        let mut all = DMatrix::zeros(n_genes, cells.ncols());
+        for (part, (first, n)) in self.parts.iter().zip(self.blocks()) {
+            let of_part = part.onto_genes(cells, should_stop)? * self.weight();
+            all.rows_mut(first, n).copy_from(&of_part);
+        }
+        Ok(all)
     }
 }
 

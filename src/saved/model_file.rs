@@ -263,7 +263,7 @@ impl SavedModel {
     pub fn places(&self, z: &Array2<f64>, should_stop: Stop) -> Result<Option<Array2<f64>>> {
         let space = self.expression.as_ref();
         space
-            .map(|space| space.place(&[(&self.model, z)], should_stop))
+            .map(|space| space.place(&self.model, z, should_stop))
             .transpose()
     }
 

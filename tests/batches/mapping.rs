@@ -55,8 +55,8 @@ fn a_new_batch_finds_its_place_and_moves_nothing() {
             embed(&mapped, &view, &batch, &|| false).unwrap().mean
         );
         unchanged(&trained, &mapped);
-        let space = ExpressionSpace::find(&[(&trained, &before)], &|| false).unwrap();
-        let places = |model| space.place(&[(model, &before)], &|| false).unwrap();
+        let space = ExpressionSpace::find(&trained, &before, &|| false).unwrap();
+        let places = |model| space.place(model, &before, &|| false).unwrap();
         assert_eq!(places(&mapped), places(&trained));
 
         let codes = vec![design.n_batches(); query.n_cells()];

@@ -136,8 +136,8 @@ fn check_components(space: &ExpressionSpace, places: &Array2<f64>, profiles: DMa
 #[test]
 fn components_are_those_of_the_decoded_expression() {
     let (model, z) = model(&learned(), false);
-    let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
-    let places = space.place(&[(&model, &z)], &|| false).unwrap();
+    let space = ExpressionSpace::find(&model, &z, &|| false).unwrap();
+    let places = space.place(&model, &z, &|| false).unwrap();
     check_components(&space, &places, expected(&model, &z));
 }
 
@@ -149,27 +149,56 @@ fn cells_of_batches_are_decoded_as_of_none() {
             ..learned()
         };
         let (model, z) = model(&s, true);
-        let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
-        let places = space.place(&[(&model, &z)], &|| false).unwrap();
+        let space = ExpressionSpace::find(&model, &z, &|| false).unwrap();
+        let places = space.place(&model, &z, &|| false).unwrap();
         check_components(&space, &places, expected(&model, &z));
     }
 }
 
 #[test]
-fn several_models_agree_on_the_mean_of_what_they_decode() {
+fn several_models_are_decomposed_side_by_side() {
     let (first, z_first) = model(&learned(), false);
-    let (second, z_second) = model(
-        &Settings {
-            seed: 12,
-            ..learned()
-        },
-        false,
-    );
+    let other = Settings {
+        seed: 12,
+        ..learned()
+    };
+    let (second, z_second) = model(&other, false);
     let models = [(&first, &z_first), (&second, &z_second)];
-    let space = ExpressionSpace::find(&models, &|| false).unwrap();
-    let places = space.place(&models, &|| false).unwrap();
-    let mean = (expected(&first, &z_first) + expected(&second, &z_second)) / 2.0;
-    check_components(&space, &places, mean);
+    let spaces = ExpressionSpace::find_joint(&models, &|| false).unwrap();
+    let places: Vec<_> = spaces
+        .iter()
+        .zip(models)
+        .map(|(space, (model, z))| space.place(model, z, &|| false).unwrap())
+        .collect();
+    let joint = (&places[0] + &places[1]) / 2.0;
+    let profiles = [
+        centered(expected(&first, &z_first)),
+        centered(expected(&second, &z_second)),
+    ];
+    // The squared distance of two cells is the mean of those by the models.
+    let mut both = DMatrix::zeros(N_CELLS, 2 * N_GENES);
+    both.columns_mut(0, N_GENES).copy_from(&profiles[0]);
+    both.columns_mut(N_GENES, N_GENES).copy_from(&profiles[1]);
+    let svd = (both / 2f64.sqrt()).svd(true, false);
+    let k = spaces[0].n_components();
+    let alone = ExpressionSpace::find(&first, &z_first, &|| false).unwrap();
+    assert_eq!(k, alone.n_components());
+    let u = svd.u.unwrap();
+    for component in 0..k {
+        let exact = svd.singular_values[component];
+        let sd = exact / ((N_CELLS - 1) as f64).sqrt();
+        assert!((spaces[1].sd[component] / sd - 1.0).abs() < 2e-3);
+        let sign = (0..N_CELLS).map(|cell| u[(cell, component)] * joint[[cell, component]]);
+        let sign = sign.sum::<f64>().signum();
+        for cell in 0..N_CELLS {
+            let place = sign * exact * u[(cell, component)];
+            let apart = (joint[[cell, component]] - place).abs();
+            assert!(
+                apart < 2e-2 * spaces[0].sd[0],
+                "component {component}: {apart}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -181,8 +210,8 @@ fn the_same_from_its_file_and_with_any_number_of_threads() {
         .unwrap()
         .mean;
     let find = || {
-        let space = ExpressionSpace::find(&[(&trained.model, &z)], &|| false)?;
-        let places = space.place(&[(&trained.model, &z)], &|| false)?;
+        let space = ExpressionSpace::find(&trained.model, &z, &|| false)?;
+        let places = space.place(&trained.model, &z, &|| false)?;
         Ok((space, places))
     };
     let alone = with_threads(1, find).unwrap();
@@ -206,27 +235,27 @@ fn what_does_not_fit_is_refused() {
         },
         false,
     );
-    let space = ExpressionSpace::find(&[(&model, &z)], &|| false).unwrap();
+    let space = ExpressionSpace::find(&model, &z, &|| false).unwrap();
     let narrow = Array2::zeros((3, 1));
     assert!(matches!(
-        space.place(&[(&model, &narrow)], &|| false),
+        space.place(&model, &narrow, &|| false),
         Err(Error::Argument(_))
     ));
     let few = z.slice(ndarray::s![..5, ..]).to_owned();
     let unlike = [(&model, &z), (&model, &few)];
     assert!(matches!(
-        ExpressionSpace::find(&unlike, &|| false),
+        ExpressionSpace::find_joint(&unlike, &|| false),
         Err(Error::Argument(_))
     ));
     assert!(matches!(
-        ExpressionSpace::find(&[(&model, &z)], &|| true),
+        ExpressionSpace::find(&model, &z, &|| true),
         Err(Error::Interrupted)
     ));
     // One cell, and cells that are all alike, have a place, too.
     for n in [1, 5] {
         let same = Array2::zeros((n, z.ncols()));
-        let space = ExpressionSpace::find(&[(&model, &same)], &|| false).unwrap();
-        let places = space.place(&[(&model, &same)], &|| false).unwrap();
+        let space = ExpressionSpace::find(&model, &same, &|| false).unwrap();
+        let places = space.place(&model, &same, &|| false).unwrap();
         assert_eq!(space.n_components(), 1);
         assert!(places.iter().all(|x| x.abs() < 1e-4));
     }
