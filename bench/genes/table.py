@@ -46,7 +46,8 @@ one. The highest AUC of a table is in bold. The rankings are sorted by the sum o
 default, `mse` the paper's): more connections first, then the signal. `_ties_at_random` is the number
 of connections alone, of which several hundred genes have the most a gene can have. `_signal` is the
 signal alone. `_next` is the paper's rule read otherwise: a gene that has as many connections as it
-can have passes its turn to the next (not in the package).
+can have passes its turn to the next (not in the package). `_10fits` and `_20fits`: the same ranks from
+so many fits, with null copies beside the genes, where that was looked at.
 
 ![curves over the number of genes](genes.png)
 """
