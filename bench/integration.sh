@@ -22,6 +22,8 @@ run_peers() {
     try pca "$set"
     try pca "$set" --no-scale
     try harmony "$set" 50
+    try subsampled pca "$set"
+    try subsampled harmony "$set"
     try seurat_integration "$set" rpca
     try seurat_integration "$set" cca
   done

@@ -12,7 +12,7 @@
 //! | [`batches`] | what sets batches apart, before training |
 //! | [`model`] | encoder, decoder, the whole, its settings |
 //! | [`training`] | optimiser, the state that training advances, the loop |
-//! | [`results`] | embedding, reconstruction, style transfer; scScore, what models know of genes, null copies |
+//! | [`results`] | embedding, expression space, reconstruction, style transfer; scScore, what models know of genes, null copies |
 //! | [`mapping`] | what is remembered of a model's cells, and batches that come later |
 //! | [`saved`] | models and unfinished trainings in files |
 //!

@@ -23,6 +23,7 @@ batched="celllines_tian pbmc_kang_ctrl"
 
 for set in $single $batched; do
   pca "$set"
+  subsampled pca "$set"
   seurat_pca "$set"
 done
 for set in $batched; do

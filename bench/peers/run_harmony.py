@@ -1,7 +1,7 @@
 """Harmony (Korsunsky et al. 2019), harmonypy at its defaults, on principal components.
 
   python run_harmony.py IN.h5ad --name SET --out DIR [--pcs 50] [--batch-key batch]
-         [--seed 0] [--scib-total] [--results FILE.jsonl]
+         [--seed 0] [--scib-total] [--subsample SHARE] [--results FILE.jsonl]
 
 normalize_total(1e4), log1p, 2,000 variable genes (flavour seurat, per batch), PCA.
 """
@@ -36,6 +36,8 @@ def main():
     import harmonypy
 
     a, info = common.load(x.h5ad)
+    cells, suffix = scores.subsampled(x, a)
+    a = a[cells].copy()
     labels, batch = common.labels_of(a), common.batches_of(a, x.batch_key)
     if batch is None:
         raise SystemExit("one batch only")
@@ -54,7 +56,7 @@ def main():
     if z.shape[0] != len(obs):
         z = z.T
     t_harmony = time.perf_counter() - t
-    method = f"harmony{x.pcs}"
+    method = f"harmony{x.pcs}{suffix}"
     z = z.astype(np.float32)
     np.save(os.path.join(x.out, f"{x.name}.{method}.npy"), z)
     rec = dict(
@@ -67,7 +69,7 @@ def main():
         harmony_s=round(t_harmony, 2),
         peak_rss_mib=common.peak_mib(),
         loadavg=common.loadavg(),
-        metrics=scores.score(x, z, labels, batch),
+        metrics=scores.score(x, z, labels, batch, cells),
     )
     if x.results:
         common.append_jsonl(x.results, rec)

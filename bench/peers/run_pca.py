@@ -1,7 +1,7 @@
 """Linear baseline of scanpy (Wolf et al. 2018).
 
   python run_pca.py IN.h5ad --name SET --out DIR [--no-scale] [--seed 0]
-         [--scib-total] [--results FILE.jsonl]
+         [--scib-total] [--subsample SHARE] [--results FILE.jsonl]
 
 normalize_total(1e4), log1p, 2,000 variable genes (flavour seurat), scale (max 10),
 PCA; the first 10 and the first 50 components are scored. --no-scale leaves the
@@ -36,6 +36,8 @@ def main():
     os.makedirs(x.out, exist_ok=True)
 
     a, info = common.load(x.h5ad)
+    cells, suffix = scores.subsampled(x, a)
+    a = a[cells].copy()
     labels, batch = common.labels_of(a), common.batches_of(a)
     t = time.perf_counter()
     emb, n_genes = lognorm_pca(a, scale=not x.no_scale, seed=x.seed)
@@ -43,7 +45,7 @@ def main():
     peak = common.peak_mib()
     for d in (10, 50):
         e = emb[:, :d]
-        method = f"pca{d}" + ("_unscaled" if x.no_scale else "")
+        method = f"pca{d}" + ("_unscaled" if x.no_scale else "") + suffix
         np.save(os.path.join(x.out, f"{x.name}.{method}.npy"), e)
         rec = dict(
             dataset=x.name,
@@ -54,7 +56,7 @@ def main():
             wall_s=round(wall, 2),
             peak_rss_mib=peak,
             loadavg=common.loadavg(),
-            metrics=scores.score(x, e, labels, batch),
+            metrics=scores.score(x, e, labels, batch, cells),
         )
         if x.results:
             common.append_jsonl(x.results, rec)

@@ -29,6 +29,19 @@ harmony() { # SET PCS
       --pcs "$2" "${score_flags[@]}" --results "$results"
 }
 
+# How far the one run of a method that has no seed can be trusted: nine tenths of the cells, five times.
+subsampled() { # pca|harmony SET [ARGUMENTS]
+  local method=$1 set=$2 seed row
+  shift 2
+  row=${method/harmony/harmony50}
+  row=${row/pca/pca50}_sub90
+  for seed in 1 2 3 4 5; do
+    have "$set" "$row" "$seed" ||
+      "$python" "$peers/run_$method.py" "$data/$set.h5ad" --name "$set" --out "$emb" \
+        --seed "$seed" --subsample 0.9 "$@" "${score_flags[@]}" --results "$results"
+  done
+}
+
 seurat_pca() { # SET
   local d
   if have "$1" seurat_pca10 0 && have "$1" seurat_pca50 0; then return; fi

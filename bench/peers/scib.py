@@ -137,6 +137,9 @@ def _reference(h5ad, batch_key):
     return common.labels_of(a), common.batches_of(a, batch_key), before_integration(a)
 
 
-def compute_for(emb, h5ad, batch_key="batch", seed=0):
-    """compute() for the cells of `h5ad` that pass the shared filter, in their order."""
-    return compute(emb, *_reference(h5ad, batch_key), seed)
+def compute_for(emb, h5ad, batch_key="batch", seed=0, cells=slice(None)):
+    """compute() for the cells of `h5ad` that pass the shared filter, in their order; or some of them."""
+    labels, batch, before = _reference(h5ad, batch_key)
+    return compute(
+        emb, np.asarray(labels)[cells], np.asarray(batch)[cells], before[cells], seed
+    )
