@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether cell types lie to each other as they do within each batch: scGraph.
 
-  python scgraph.py DATA_DIR OUT_DIR [--sets SET,...] [--seeds 1,2,3]
+  python type_distances.py DATA_DIR OUT_DIR [--sets SET,...] [--seeds 1,2,3]
 
 The score of Wang, Leskovec & Regev 2025 (Nat Biotechnol, "Limitations of cell embedding metrics assessed
 using drifting islands"), by their program scgraph-eval 0.1.2 at its defaults: distances between the
@@ -16,7 +16,7 @@ rank, corr, weighted   mean over the types of Spearman's, Pearson's and distance
 embedding = "expression"; `pca50` and `harmony50` as in peers/. As the reference is made of principal
 components, PCA is favoured where batches differ little.
 
-Embeddings are kept in OUT_DIR; the table goes to results/scgraph.md.
+Embeddings are kept in OUT_DIR; the table goes to results/type_distances.md.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main():
 
     head = "\n\n".join(__doc__.split("\n\n")[2:-1])
     lines = ["# Cell types as they lie within batches", ""]
-    lines += ["Written by `bench/scgraph.py DATA_DIR OUT_DIR`; do not edit by hand.", ""]
+    lines += ["Written by `bench/type_distances.py DATA_DIR OUT_DIR`; do not edit by hand.", ""]
     lines += [head.replace("rank, corr, weighted  ", "**rank, corr, weighted**:"), ""]
     lines += ["| set | method | seeds | rank | corr | weighted |", "|---|---|--:|--:|--:|--:|"]
     for name in x.sets.split(","):
@@ -102,7 +102,7 @@ def main():
             ]
             lines.append(f"| {name} | {row} | {len(runs)} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
-    (HERE / "results" / "scgraph.md").write_text("\n".join(lines) + "\n")
+    (HERE / "results" / "type_distances.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
