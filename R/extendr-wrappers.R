@@ -16,7 +16,7 @@ rs_devices <- function() .Call(wrap__rs_devices)
 #' @noRd
 rs_available_threads <- function() .Call(wrap__rs_available_threads)
 
-#' Places cells by the mean of what several models decode. The space goes with the first model, which is returned with it.
+#' Places cells by several models together. The first model is returned with its part of their space.
 #' `latent` holds each model's latent values of all cells; `trained` are the cells, from 1, that they were trained with.
 #' @noRd
 rs_consensus <- function(models, latent, trained, threads) .Call(wrap__rs_consensus, models, latent, trained, threads)

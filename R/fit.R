@@ -87,7 +87,8 @@
 #' @param n_repeats Number of fits from different starts, one after the other: each takes as long as
 #'   the first. The model is the one with the best validation, and the genes' score is that of all;
 #'   see [scScore()], which also gives p-values. In expression space the embedding is that of all
-#'   fits together, see below; in latent space it is the model's. A `checkpoint` is of the first fit.
+#'   fits together, see below; in latent space it is the model's. A `checkpoint` is of the first
+#'   fit.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the

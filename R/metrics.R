@@ -94,7 +94,8 @@
 #' Büttner et al. (2019) *Nature Methods* 16:43. Hubert and Arabie (1985) *Journal of
 #' Classification* 2:193. Korsunsky et al. (2019) *Nature Methods* 16:1289. Luecken et al. (2022)
 #' *Nature Methods* 19:41. Rautenstrauch and Ohler (2025) *Nature Biotechnology*. Rousseeuw (1987)
-#' *Journal of Computational and Applied Mathematics* 20:53. Traag et al. (2019) *Scientific Reports* 9:5233.
+#' *Journal of Computational and Applied Mathematics* 20:53. Traag et al. (2019) *Scientific
+#' Reports* 9:5233.
 #' @examplesIf all(vapply(c("igraph", "RANN", "uwot"), requireNamespace, TRUE, quietly = TRUE))
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
 #' principal <- prcomp(log1p(t(as.matrix(sim$counts))), rank. = 5)$x

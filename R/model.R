@@ -39,7 +39,8 @@ format.SCVAE <- function(x, ...) {
     Embedding = embedding_text(x$components),
     Likelihood = x$settings$likelihood,
     Repeats = if (!is.null(x$repeats)) {
-      sprintf("%d fits, the model is that of fit %d", nrow(x$repeats), x$repeats$fit[x$repeats$kept])
+      kept <- x$repeats$fit[x$repeats$kept]
+      sprintf("%d fits, the model is that of fit %d", nrow(x$repeats), kept)
     },
     Epochs = paste0(x$epochs, stopped, time),
     ELBO = sprintf("%s (%s)", format(elbo$value, digits = 6), elbo$kind),
