@@ -66,26 +66,28 @@ if (is.null(path)) {
 }
 print(model)
 
-latent <- model$latent
+embedding <- model$embedding
 write.csv(
-  data.frame(cell = rownames(latent), latent), file.path(out, "embedding.csv"), row.names = FALSE
+  data.frame(cell = rownames(embedding), embedding),
+  file.path(out, "embedding.csv"),
+  row.names = FALSE
 )
 kept <- model$trained_cells
-latent <- latent[kept, ]
-label <- if (is.null(label)) rep(NA, nrow(latent)) else as.character(label)[kept]
-batch <- if (is.null(model$batch)) rep(NA, nrow(latent)) else as.character(model$batch)[kept]
+embedding <- embedding[kept, ]
+label <- if (is.null(label)) rep(NA, nrow(embedding)) else as.character(label)[kept]
+batch <- if (is.null(model$batch)) rep(NA, nrow(embedding)) else as.character(model$batch)[kept]
 
 set.seed(1)
 if (any(!is.na(label))) {
   cat("\nHow well the embedding keeps the cell types apart (1 is best):\n")
   known <- !is.na(label)
-  cat(sprintf("  ASW      %.3f\n", silhouette_score(latent[known, ], label[known])))
-  agreed <- scores(latent, label)
+  cat(sprintf("  ASW      %.3f\n", silhouette_score(embedding[known, ], label[known])))
+  agreed <- scores(embedding, label)
   lines <- sprintf("  %-8s NMI %.3f  ARI %.3f", rownames(agreed), agreed[, "NMI"], agreed[, "ARI"])
   writeLines(lines)
 }
 if (length(unique(batch)) > 1) {
-  cat(sprintf("  ASW of the batches %.3f (0.5: mixed)\n", silhouette_score(latent, batch)))
+  cat(sprintf("  ASW of the batches %.3f (0.5: mixed)\n", silhouette_score(embedding, batch)))
 }
 
 genes <- scScore(model)
@@ -102,10 +104,10 @@ if (is.null(path)) {
 }
 
 # One panel per thing that is known of the cells.
-map <- data.frame(uwot::umap(latent, n_threads = 1))
+map <- data.frame(uwot::umap(embedding, n_threads = 1))
 known <- list(`cell type` = label, batch = batch)
 known <- known[vapply(known, function(x) length(unique(x)) > 1, logical(1))]
-if (length(known) == 0) known <- list(cells = rep("all", nrow(latent)))
+if (length(known) == 0) known <- list(cells = rep("all", nrow(embedding)))
 map <- do.call(rbind, lapply(names(known), function(what) {
   data.frame(UMAP_1 = map[, 1], UMAP_2 = map[, 2], what = what, value = known[[what]])
 }))
