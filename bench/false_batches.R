@@ -3,8 +3,7 @@
 #   Rscript false_batches.R SET.h5ad CELLS.csv OUT SEED
 #
 # CELLS.csv names the cells (`cell`) and their false batches (`batch`). Writes OUT.ROW.csv for the rows
-# "scvae" (the default, latent), "scvae_expression" (embedding = "expression"), each as
-# `_with` and `_without` batches. Without batches the default is in expression space.
+# "scvae_latent" and "scvae_expression" of the same fits, each as `_with` and `_without` batches.
 
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)

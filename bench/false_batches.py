@@ -167,7 +167,7 @@ def main():
         w.writerows(rows)
     head = [line for line in __doc__.split("\n\n")[2:-1]]
     text = "# Batches where there are none\n\nWritten by `bench/false_batches.py"
-    text += " DATA_DIR OUT_DIR`; do not edit by hand.\n\n" + "\n\n".join(head)
+    text += f" DATA_DIR OUT_DIR --sets {x.sets} --seeds {x.seeds}`; do not edit by hand.\n\n" + "\n\n".join(head)
     text = text.replace("kept      share", "- **neighbours kept**: share")
     text = text.replace("\nari       adjusted", "\n- **ARI**: adjusted")
     text = text.replace("nmi, nmi_without: NMI", "**NMI**: NMI")

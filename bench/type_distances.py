@@ -73,7 +73,8 @@ def main():
 
     head = "\n\n".join(__doc__.split("\n\n")[2:-1])
     lines = ["# Cell types as they lie within batches", ""]
-    lines += ["Written by `bench/type_distances.py DATA_DIR OUT_DIR`; do not edit by hand.", ""]
+    command = f"bench/type_distances.py DATA_DIR OUT_DIR --sets {x.sets} --seeds {x.seeds}"
+    lines += [f"Written by `{command}`; do not edit by hand.", ""]
     lines += [head.replace("rank, corr, weighted  ", "**rank, corr, weighted**:"), ""]
     lines += ["| set | method | seeds | rank | corr | weighted |", "|---|---|--:|--:|--:|--:|"]
     for name in x.sets.split(","):

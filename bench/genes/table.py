@@ -47,7 +47,7 @@ default, `mse` the paper's): more connections first, then the signal. `_ties_at_
 of connections alone, of which several hundred genes have the most a gene can have. `_signal` is the
 signal alone. `_next` is the paper's rule read otherwise: a gene that has as many connections as it
 can have passes its turn to the next (not in the package). `_10fits` and `_20fits`: the same ranks from
-so many fits, with null copies beside the genes, where that was looked at.
+so many fits of `scScore(n_repeats = )` with null copies beside the genes; made once, not by genes.sh.
 
 ![curves over the number of genes](genes.png)
 """
