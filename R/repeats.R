@@ -163,11 +163,11 @@ join_fits <- function(parts) {
 }
 
 # The one fit that a model was made by, in the same form. `evidence` is NULL in old files.
-fits_of_model <- function(genes, connections, evidence, number = 1L) {
+fits_of_model <- function(genes, connections, evidence) {
   list(
     genes = genes,
     sources = integer(),
-    numbers = number,
+    numbers = 1L,
     values = lapply(c(list(connections = rowMeans(connections)), evidence), matrix),
     interrupted = FALSE
   )
