@@ -122,13 +122,22 @@ duration_text <- function(seconds) {
 
 #' What this installation of scVAE can do
 #'
-#' @return A list with the `version` of the compiled code, its `features` and the `devices` that
-#'   can be used.
+#' @return A list with the `version` of the compiled code, its `features` (`"cuda"`: built for
+#'   NVIDIA graphics cards), the `devices` that can be used, described and named as the argument
+#'   `device` of [fitSCVAE()] names them, the `threads` that a fit uses, and `cuda_missing`: why
+#'   there is no graphics card among the devices, NULL if there is one.
 #' @examples
 #' scvaeInfo()
 #' @export
 scvaeInfo <- function() {
   info <- rust_call(rs_version())
-  info$devices <- rust_call(rs_devices())
-  info
+  devices <- rust_call(rs_devices())
+  c(
+    info,
+    list(
+      devices = stats::setNames(devices$descriptions, devices$names),
+      threads = check_threads(NULL),
+      cuda_missing = devices$cuda_missing
+    )
+  )
 }

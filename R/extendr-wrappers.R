@@ -8,7 +8,7 @@ NULL
 #' @noRd
 rs_version <- function() .Call(wrap__rs_version)
 
-#' Devices that models can be trained on here.
+#' Devices that models can be trained on here, and why there is no graphics card among them.
 #' @noRd
 rs_devices <- function() .Call(wrap__rs_devices)
 

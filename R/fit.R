@@ -93,7 +93,11 @@
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the
 #'   environment variables `SLURM_CPUS_PER_TASK` and `OMP_THREAD_LIMIT`.
-#' @param device `"auto"` or `"cpu"`: this version trains on the CPU. `"cuda"` is an error.
+#' @param device Where to train: `"cpu"`, `"cuda"` (the first NVIDIA graphics card, `"cuda:1"` the
+#'   second) or `"auto"`: the first card if the package was built for them and one is there, else
+#'   the processor. See [scvaeInfo()]. Both train the same model with the same random draws; the
+#'   results agree but for rounding, which a training can amplify. The same card gives the same
+#'   result at every run, and a model trained on one device is used on any.
 #' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
 #' @section Expression space:
 #' The latent dimensions all have about unit spread, whatever they mean. With

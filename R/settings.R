@@ -196,10 +196,31 @@ check_settings <- function(s, call) {
     batch_settings(check_control(s$batches, "batches", batchControl, call)),
     list(
       threads = check_threads(s$threads, call),
-      device = check_choice(s$device, c("auto", "cpu", "cuda"), "device", call)
+      device = check_device(s$device, call)
     )
   )
   out[!vapply(out, is.null, logical(1))]
+}
+
+# A device by its name. Whether it is there, the compiled code says. A build for graphics cards that finds none says so
+# once: it may be what the user wonders about.
+check_device <- function(device, call) {
+  if (length(device) == 1 && is.character(device) && grepl("^cuda:[0-9]+$", device)) {
+    return(device)
+  }
+  device <- check_choice(device, c("auto", "cpu", "cuda"), "device", call)
+  if (device == "auto" && "cuda" %in% rust_call(rs_version())$features) {
+    missing <- rust_call(rs_devices())$cuda_missing
+    if (!is.null(missing)) {
+      cli::cli_inform(
+        "No graphics card is used: {missing}.",
+        class = "scvae_message",
+        .frequency = "once",
+        .frequency_id = "scvae_no_card"
+      )
+    }
+  }
+  device
 }
 
 # By the names that Rust knows them by.

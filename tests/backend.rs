@@ -9,15 +9,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::Poisson;
 use scvae::backend::{
     AdamRule, Backend, BatchStatistics, CountLoss, CountLossGradients, CountLossInput, Cpu,
-    HeadGradients, HeadTensors,
+    HeadGradients, HeadTensors, NormRule, NormTensors,
 };
 use scvae::batches::Design;
-use scvae::counts::{filter, CountMatrix};
+use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::kernels::{GeneStatistic, Likelihood, Segment, Wiring};
 use scvae::layers::CriterionName;
 use scvae::model::{BatchMasks, Settings};
 use scvae::results::embed;
-use scvae::sampling::MiniBatch;
+use scvae::sampling::{CellRows, MiniBatch};
 use scvae::training::{train, Silent, TrainingCells};
 use scvae::Result;
 
@@ -107,12 +107,28 @@ fn softplus(x: &Tensor) -> CandleResult<Tensor> {
 }
 
 impl Backend for Dense {
+    type Counts = ();
+    type Cells = MiniBatch;
     type MiniBatch = DenseBatch;
     type Wiring = DenseWiring;
     type LossMemory = ();
 
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn counts(&self, _: &CountsView) -> CandleResult<()> {
+        Ok(())
+    }
+
+    fn cells(
+        &self,
+        view: &CountsView,
+        (): &(),
+        groups: &[Vec<usize>],
+        depth: Option<&[f32]>,
+    ) -> MiniBatch {
+        MiniBatch::gather(view, groups, depth)
     }
 
     fn minibatch(&self, host: MiniBatch) -> CandleResult<DenseBatch> {
@@ -344,20 +360,21 @@ impl Backend for Dense {
     fn normalise(
         &self,
         x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        epsilon: f64,
+        norm: NormTensors,
+        rule: NormRule,
     ) -> CandleResult<(Tensor, BatchStatistics)> {
         let x = x.detach().to_dtype(DType::F64)?;
         let mean = x.mean(0)?;
         let centred = x.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean(0)?;
         let out = centred
-            .broadcast_div(&(&variance + epsilon)?.sqrt()?)?
+            .broadcast_div(&(&variance + rule.epsilon)?.sqrt()?)?
             .to_dtype(DType::F32)?
-            .broadcast_mul(&gamma.detach())?
-            .broadcast_add(&beta.detach())?;
-        Ok((out, BatchStatistics { mean, variance }))
+            .broadcast_mul(&norm.gamma.detach())?
+            .broadcast_add(&norm.beta.detach())?;
+        let statistics = BatchStatistics { mean, variance };
+        statistics.move_running(norm, rule, x.dim(0)?)?;
+        Ok((out, statistics))
     }
 
     fn normalise_backward(

@@ -216,7 +216,7 @@ fn gradients_of_the_encoder_s_sparse_layer() {
 fn gradients_of_the_dense_layers() {
     let x = var((9, 5), 1);
     let dense = Dense::new(5, 4, Streams::new(1), 0, &Device::Cpu).unwrap();
-    let out = || weigh(&dense.forward(&x).unwrap());
+    let out = || weigh(&dense.forward(&Cpu, &x).unwrap());
     check_gradient("dense input", &x, 0.1, &out);
     check_gradient("dense weight", &dense.weight, 0.1, &out);
     check_gradient("dense bias", &dense.bias, 0.1, &out);
@@ -225,7 +225,11 @@ fn gradients_of_the_dense_layers() {
     norm.gamma
         .set(&Tensor::new(&[1.5f32, 0.5, 2.0, 1.0, 0.7], &Device::Cpu).unwrap())
         .unwrap();
-    let out = || weigh(&norm.train(&Cpu, &x).unwrap());
+    // Some values on either side of zero: they are cut off, and their gradients too.
+    let beta = Tensor::new(&[4f32, -4.0, 0.05, 4.0, 4.0], &Device::Cpu).unwrap();
+    norm.beta.set(&beta).unwrap();
+    let factors = Tensor::from_vec(uniform(45, 5), (9, 5), &Device::Cpu).unwrap();
+    let out = || weigh(&norm.train(&Cpu, &x, Some(factors.clone())).unwrap());
     check_gradient("norm input", &x, 1e-2, &out);
     check_gradient("norm gamma", &norm.gamma, 1e-2, &out);
     check_gradient("norm beta", &norm.beta, 1e-2, &out);
@@ -237,7 +241,7 @@ fn gradients_of_the_dense_layers() {
         let steep = layer.weight.affine(4.0, 0.3).unwrap();
         layer.weight.set(&steep).unwrap();
     }
-    let out = || weigh(&module.forward(&x, &segments, |batch| batch).unwrap());
+    let out = || weigh(&module.forward(&Cpu, &x, &segments, |batch| batch).unwrap());
     check_gradient("batch module input", &x, 1e-2, &out);
     for layer in &module.sub_modules {
         check_gradient("batch module weight", &layer.weight, 1e-2, &out);
@@ -251,7 +255,7 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
     let x = uniform(12, 4).iter().map(|v| v * 5.0).collect::<Vec<f32>>();
     let t = Tensor::from_vec(x.clone(), (4, 3), &Device::Cpu).unwrap();
     let out = module
-        .forward(&t, &segments(&[1, 3]), |batch| batch)
+        .forward(&Cpu, &t, &segments(&[1, 3]), |batch| batch)
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
@@ -274,10 +278,13 @@ fn batch_module_adds_the_shrunk_output_of_the_batch_s_own_layer() {
 fn batch_norm_uses_scvi_s_constants() {
     let norm = BatchNorm::new(1, &Device::Cpu).unwrap();
     let x = Tensor::new(&[[1f32], [2.0], [6.0]], &Device::Cpu).unwrap();
-    let out = norm.train(&Cpu, &x).unwrap().to_vec2::<f32>().unwrap();
+    let factors = Tensor::new(&[[1f32], [1.0], [0.5]], &Device::Cpu).unwrap();
+    let out = norm.train(&Cpu, &x, Some(factors)).unwrap();
+    let out = out.to_vec2::<f32>().unwrap();
     let biased = (4.0 + 1.0 + 9.0) / 3.0f64;
-    let first = -2.0 / (biased + 1e-3).sqrt();
-    assert!((first - f64::from(out[0][0])).abs() < 1e-6);
+    let last = 0.5 * 3.0 / (biased + 1e-3).sqrt();
+    assert!((last - f64::from(out[2][0])).abs() < 1e-6);
+    assert_eq!(out[0][0], 0.0, "ReLU follows");
     let mean = norm.running_mean.to_vec1::<f32>().unwrap()[0];
     let var = norm.running_var.to_vec1::<f32>().unwrap()[0];
     assert!((mean - 0.03).abs() < 1e-6, "momentum 0.01 times the mean 3");

@@ -13,8 +13,8 @@ use scvae::batches::{Design, InitialValues};
 use scvae::counts::{filter, CountMatrix};
 use scvae::kernels::Likelihood;
 use scvae::kernels::{Segment, Wiring, Workspace};
-use scvae::model::{BatchMasks, Mode, Settings, Vae};
-use scvae::sampling::MiniBatch;
+use scvae::model::{BatchMasks, Dropout, Mode, Settings, Vae};
+use scvae::sampling::{CellRows, MiniBatch};
 use scvae::training::Adam;
 
 const N_GENES: usize = 60;
@@ -312,10 +312,8 @@ fn twenty_steps_match_the_slow_way() {
                     .collect();
                 let noise = Tensor::from_vec(noise, shape, &Device::Cpu).unwrap();
 
-                let mut no_dropout = ChaCha8Rng::seed_from_u64(0);
                 let mut mode = Mode::Train {
-                    dropout_rate: 0.0,
-                    rng: &mut no_dropout,
+                    dropout: Dropout::none(),
                 };
                 let loss = model.loss(&m, &noise, &mut mode, &mut workspace).unwrap();
                 let gradients = loss.gradients(KL_WEIGHT).unwrap();

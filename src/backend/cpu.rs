@@ -8,10 +8,11 @@ use pulp::Arch;
 use super::host_values::HostValues;
 use super::{
     AdamRule, Backend, BatchStatistics, CountLoss, CountLossGradients, CountLossInput,
-    HeadGradients, HeadTensors,
+    HeadGradients, HeadTensors, NormRule, NormTensors,
 };
+use crate::counts::CountsView;
 use crate::kernels::{self, DecodeLossInput, Head, Segment, Wiring, Workspace};
-use crate::sampling::MiniBatch;
+use crate::sampling::{CellRows, MiniBatch};
 use crate::Result;
 use candle_core::{bail, CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor};
 
@@ -20,6 +21,8 @@ use candle_core::{bail, CpuStorage, Device, InplaceOp1, Layout, Result as Candle
 pub struct Cpu;
 
 impl Backend for Cpu {
+    type Counts = ();
+    type Cells = MiniBatch;
     type MiniBatch = MiniBatch;
     type Wiring = Arc<Wiring>;
     type LossMemory = Workspace;
@@ -28,8 +31,22 @@ impl Backend for Cpu {
         &Device::Cpu
     }
 
-    fn minibatch(&self, host: MiniBatch) -> CandleResult<MiniBatch> {
-        Ok(host)
+    fn counts(&self, _: &CountsView) -> CandleResult<()> {
+        Ok(())
+    }
+
+    fn cells(
+        &self,
+        view: &CountsView,
+        (): &(),
+        groups: &[Vec<usize>],
+        depth: Option<&[f32]>,
+    ) -> MiniBatch {
+        MiniBatch::gather(view, groups, depth)
+    }
+
+    fn minibatch(&self, cells: MiniBatch) -> CandleResult<MiniBatch> {
+        Ok(cells)
     }
 
     fn wiring(&self, host: &Arc<Wiring>) -> CandleResult<Arc<Wiring>> {
@@ -206,23 +223,22 @@ impl Backend for Cpu {
     fn normalise(
         &self,
         x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        epsilon: f64,
+        norm: NormTensors,
+        rule: NormRule,
     ) -> CandleResult<(Tensor, BatchStatistics)> {
-        let (_, n) = x.dims2()?;
-        let (x_values, gamma, beta) = (
-            HostValues::of(x)?,
-            host_values(gamma, n)?,
-            host_values(beta, n)?,
-        );
+        let (n_cells, n) = x.dims2()?;
+        let x_values = HostValues::of(x)?;
         let statistics = kernels::feature_statistics(&x_values, n);
-        let out = kernels::normalise(&x_values, &statistics, &gamma, &beta, epsilon);
+        let out = {
+            let (gamma, beta) = (host_values(norm.gamma, n)?, host_values(norm.beta, n)?);
+            kernels::normalise(&x_values, &statistics, &gamma, &beta, rule.epsilon)
+        };
         let out = Tensor::from_vec(out, x.shape(), &Device::Cpu)?;
         let statistics = BatchStatistics {
             mean: Tensor::from_vec(statistics.mean, n, &Device::Cpu)?,
             variance: Tensor::from_vec(statistics.variance, n, &Device::Cpu)?,
         };
+        statistics.move_running(norm, rule, n_cells)?;
         Ok((out, statistics))
     }
 

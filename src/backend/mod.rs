@@ -5,6 +5,8 @@
 //! [`crate::kernels`]; `tests/backend.rs` has a second one made of the tensor library's dense operations.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod host_values;
 mod known_result;
@@ -12,20 +14,30 @@ mod known_result;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
+use candle_nn::{Linear, Module};
 
+use crate::counts::CountsView;
 use crate::kernels::{GeneStatistic, Likelihood, Segment, Wiring};
-use crate::sampling::MiniBatch;
+use crate::sampling::{CellRows, MiniBatch};
 use crate::Result;
 
 pub use crate::kernels::AdamRule;
 pub use cpu::Cpu;
-pub use device::{check_device, devices};
-pub(crate) use known_result::known_result;
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, CudaCells, CudaMiniBatch, CudaWiring, ResidentCounts, Scratch};
+pub use device::{check_device, cuda_missing, devices, on_device, DeviceInfo, OnDevice};
+#[cfg(feature = "cuda")]
+pub(crate) use known_result::known_layer;
+pub(crate) use known_result::{back_propagate, known_result, ParameterGradients};
 
 /// The passes over genes, and what else is done by hand, on one kind of device. All tensors are single precision unless
 /// said otherwise, and lie on [`Backend::device`]. `weights` hold one value per slot of the wiring.
 pub trait Backend: Clone + Debug + Send + Sync + 'static {
+    /// The counts of all cells of a view, if the device has room for them.
+    type Counts: Send + Sync;
+    /// Cells that make a mini-batch, and what of their counts has to be prepared on the host.
+    type Cells: Clone + Debug + Send + Sync + CellRows + From<MiniBatch>;
     /// A mini-batch's counts, where the device reads them.
     type MiniBatch: Clone + Debug + Send + Sync;
     /// The connections, where the device reads them.
@@ -36,11 +48,27 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// Where its tensors lie.
     fn device(&self) -> &Device;
 
+    /// Brings a view's counts to the device, if that has room for them.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn counts(&self, view: &CountsView) -> CandleResult<Self::Counts>;
+
+    /// Prepares cells of the view that `counts` are of. `groups` has, per batch, the cells to take; `depth` one factor per
+    /// cell in the same order, applied to the encoder's input only.
+    fn cells(
+        &self,
+        view: &CountsView,
+        counts: &Self::Counts,
+        groups: &[Vec<usize>],
+        depth: Option<&[f32]>,
+    ) -> Self::Cells;
+
     /// Brings a mini-batch to the device.
     ///
     /// # Errors
     /// When memory cannot be had.
-    fn minibatch(&self, host: MiniBatch) -> CandleResult<Self::MiniBatch>;
+    fn minibatch(&self, cells: Self::Cells) -> CandleResult<Self::MiniBatch>;
 
     /// Brings connections to the device.
     ///
@@ -136,20 +164,81 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         Ok(log.broadcast_sub(center)?)
     }
 
-    /// `gamma * (x - mean) / sd + beta` of cells x features, with the statistics of the cells themselves; `epsilon` is
-    /// added to the variance.
+    /// `gamma * (x - mean) / sd + beta` of cells x features, with the statistics of the cells themselves, which are taken
+    /// into the running ones (with Bessel's correction of the variance).
     ///
     /// # Errors
     /// When shapes do not fit.
     fn normalise(
         &self,
         x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        epsilon: f64,
+        norm: NormTensors,
+        rule: NormRule,
     ) -> CandleResult<(Tensor, BatchStatistics)>;
 
-    /// Gradients of `x`, `gamma` and `beta` of [`Backend::normalise`].
+    /// [`Backend::normalise`], then ReLU, then a factor for each value, if there are any, recorded for back-propagation.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn activate(
+        &self,
+        x: &Tensor,
+        norm: NormTensors,
+        rule: NormRule,
+        factors: Option<Tensor>,
+    ) -> CandleResult<Tensor> {
+        let (out, statistics) = self.normalise(x, norm, rule)?;
+        let (backend, cells, gamma) = (self.clone(), x.detach(), norm.gamma.detach());
+        let inputs = [x, norm.gamma.as_tensor(), norm.beta.as_tensor()];
+        let normalised = known_result(&inputs, out, move |d_out| {
+            let d_out = d_out.contiguous()?;
+            let gradients =
+                backend.normalise_backward(&cells, &gamma, &statistics, rule.epsilon, &d_out)?;
+            Ok(gradients.to_vec())
+        })?;
+        match factors {
+            Some(factors) => normalised.relu()? * factors,
+            None => normalised.relu(),
+        }
+    }
+
+    /// A fully connected layer, `x weight^T + bias`, recorded for back-propagation.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn linear(&self, x: &Tensor, weight: &Var, bias: &Var) -> CandleResult<Tensor> {
+        let (weight, bias) = (weight.as_tensor().clone(), bias.as_tensor().clone());
+        Linear::new(weight, Some(bias)).forward(x)
+    }
+
+    /// A batchified module, `x + beta * TanhShrink(x weight^T + bias)`, recorded for back-propagation.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn correct(&self, x: &Tensor, weight: &Var, bias: &Var, beta: f64) -> CandleResult<Tensor> {
+        let g = self.linear(x, weight, bias)?;
+        x + ((&g - g.tanh()?)? * beta)?
+    }
+
+    /// A draw of z, `mean + sd * noise`, and its divergence from the standard normal, mean over cells, recorded for
+    /// back-propagation. The variance is `exp(log_variance) + least`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn draw(
+        &self,
+        mean: &Tensor,
+        log_variance: &Tensor,
+        least: f64,
+        noise: &Tensor,
+    ) -> CandleResult<(Tensor, Tensor)> {
+        let variance = (log_variance.exp()? + least)?;
+        let z = (mean + (variance.sqrt()? * noise)?)?;
+        let terms = ((mean.sqr()? + &variance)? - (variance.log()? + 1.0)?)?;
+        Ok((z, (terms.sum(1)? * 0.5)?.mean(0)?))
+    }
+
+    /// Gradients of `x`, `gamma` and `beta` of [`Backend::normalise`]; `epsilon` is the rule's.
     ///
     /// # Errors
     /// When shapes do not fit.
@@ -161,6 +250,41 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         epsilon: f64,
         d_out: &Tensor,
     ) -> CandleResult<[Tensor; 3]>;
+
+    /// Adds the sums of a mini-batch's segments, `new` (statistics x segments x genes), to those of their masks, in place:
+    /// `sums` is masks x statistics x genes, in double precision, `masks` the mask of each segment.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn add_gene_sums(
+        &self,
+        sums: &Tensor,
+        new: &Tensor,
+        masks: &[usize],
+        beyond: Option<BeyondBatch>,
+    ) -> CandleResult<()> {
+        let new = new.to_dtype(DType::F64)?;
+        for (row, &mask) in masks.iter().enumerate() {
+            let sum = sums.narrow(0, mask, 1)?.squeeze(0)?;
+            let mut own = new.narrow(1, row, 1)?.squeeze(1)?;
+            if let Some(beyond) = &beyond {
+                own = beyond.take_off(row, &own)?;
+            }
+            sums.slice_set(&(sum + own)?.unsqueeze(0)?, 0, mask)?;
+        }
+        Ok(())
+    }
+
+    /// One step of Adam for several parameters.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn adam_all(&self, updates: &[AdamUpdate], rule: AdamRule) -> CandleResult<()> {
+        for of in updates {
+            self.adam(of.parameter, of.gradient, of.rows, of.moments, rule)?;
+        }
+        Ok(())
+    }
 
     /// One step of Adam for a parameter, in place. `moments` is 2 x the parameter's shape: the mean of the gradients and
     /// of their squares. With `rows`, `gradient` is of these rows of a two-dimensional parameter only, and nothing else
@@ -176,6 +300,19 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         moments: &Tensor,
         rule: AdamRule,
     ) -> CandleResult<()>;
+}
+
+/// A parameter that Adam moves, as [`Backend::adam`] takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamUpdate<'a> {
+    /// The parameter.
+    pub parameter: &'a Tensor,
+    /// Its gradient, or that of some of its rows.
+    pub gradient: &'a Tensor,
+    /// Which rows.
+    pub rows: Option<&'a [usize]>,
+    /// 2 x the parameter's shape.
+    pub moments: &'a Tensor,
 }
 
 /// Parameters of a sparsely connected head.
@@ -238,6 +375,31 @@ pub struct CountLossGradients {
     pub gene_sums: Tensor,
 }
 
+/// What the batches' own shares of the counts explain, to be taken off the sums of [`GeneStatistic::LogShare`].
+#[derive(Debug, Clone, Copy)]
+pub struct BeyondBatch<'a> {
+    /// Logs of the genes' shares of each batch's counts, batches x genes, in double precision.
+    pub log_shares: &'a Tensor,
+    /// The batch of each segment.
+    pub batches: &'a [usize],
+    /// Where [`GeneStatistic::Count`] stands among the statistics.
+    pub counts: usize,
+    /// Where [`GeneStatistic::LogShare`] does.
+    pub of_statistic: usize,
+}
+
+impl BeyondBatch<'_> {
+    /// The sums of a segment, statistics x genes, with what is explained taken off.
+    fn take_off(&self, segment: usize, sums: &Tensor) -> CandleResult<Tensor> {
+        let logs = self.log_shares.narrow(0, self.batches[segment], 1)?;
+        let explained = (sums.narrow(0, self.counts, 1)? * logs)?;
+        let beyond = (sums.narrow(0, self.of_statistic, 1)? - explained)?;
+        let sums = sums.force_contiguous()?;
+        sums.slice_set(&beyond, 0, self.of_statistic)?;
+        Ok(sums)
+    }
+}
+
 /// A loss with its gradients.
 #[derive(Debug, Clone)]
 pub struct CountLoss {
@@ -247,6 +409,28 @@ pub struct CountLoss {
     pub gradients: Option<CountLossGradients>,
 }
 
+/// What a normalisation holds, one value per feature.
+#[derive(Debug, Clone, Copy)]
+pub struct NormTensors<'a> {
+    /// Scale.
+    pub gamma: &'a Var,
+    /// Shift.
+    pub beta: &'a Var,
+    /// Running mean, to be moved.
+    pub mean: &'a Var,
+    /// Running variance, to be moved.
+    pub variance: &'a Var,
+}
+
+/// The numbers of a normalisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormRule {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Weight of the newest mini-batch in the running statistics.
+    pub momentum: f64,
+}
+
 /// Mean and variance of features over the cells of a mini-batch, in double precision.
 #[derive(Debug, Clone)]
 pub struct BatchStatistics {
@@ -254,4 +438,25 @@ pub struct BatchStatistics {
     pub mean: Tensor,
     /// One per feature, without Bessel's correction.
     pub variance: Tensor,
+}
+
+impl BatchStatistics {
+    /// Takes the statistics of `n_cells` cells into the running ones, by the tensor library's operations.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn move_running(
+        &self,
+        norm: NormTensors,
+        rule: NormRule,
+        n_cells: usize,
+    ) -> CandleResult<()> {
+        let unbiased = n_cells as f64 / (n_cells as f64 - 1.0).max(1.0);
+        let blend = |running: &Var, new: &Tensor| {
+            let new = (new.to_dtype(DType::F32)? * rule.momentum)?;
+            running.set(&((running.as_tensor() * (1.0 - rule.momentum))? + new)?)
+        };
+        blend(norm.mean, &self.mean)?;
+        blend(norm.variance, &(&self.variance * unbiased)?)
+    }
 }

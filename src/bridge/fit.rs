@@ -7,7 +7,7 @@ use ndarray::Array2;
 
 use super::convert::{self, to_r, Batches, Counts};
 use super::run::{off_thread, FitMonitor, Reporter};
-use crate::backend::{check_device, Cpu};
+use crate::backend::{check_device, on_device, Backend, Cpu, OnDevice};
 use crate::counts::{filter, CountMatrix};
 use crate::mapping::remember;
 use crate::model::Settings;
@@ -172,7 +172,14 @@ fn fit(
     Counts::from_r(counts)?.with(|matrix| {
         let codes = plan.batches.codes(matrix.n_cells())?;
         let (fit, interrupted) = off_thread(plan.settings.threads, progress, |reporter| {
-            trained(matrix, &codes, plan, resume, reporter)
+            let work = FitWork {
+                matrix,
+                all_codes: &codes,
+                plan,
+                resume,
+                reporter,
+            };
+            on_device(&plan.settings.device, work)
         })?;
         if interrupted && !plan.keep_interrupted {
             return Err(Error::Interrupted);
@@ -181,13 +188,30 @@ fn fit(
     })
 }
 
-fn trained(
-    matrix: &CountMatrix,
-    all_codes: &[usize],
-    plan: &Plan,
+struct FitWork<'a> {
+    matrix: &'a CountMatrix<'a>,
+    all_codes: &'a [usize],
+    plan: &'a Plan,
     resume: Option<(Checkpoint, Resume)>,
-    reporter: &Reporter,
-) -> Result<Fit> {
+    reporter: &'a Reporter,
+}
+
+impl OnDevice for FitWork<'_> {
+    type Output = Fit;
+
+    fn run<B: Backend>(self, backend: &B) -> Result<Fit> {
+        trained(backend, self)
+    }
+}
+
+fn trained<B: Backend>(backend: &B, work: FitWork) -> Result<Fit> {
+    let FitWork {
+        matrix,
+        all_codes,
+        plan,
+        resume,
+        reporter,
+    } = work;
     let (settings, batches) = (&plan.settings, &plan.batches);
     let view = filter(matrix, settings.min_cells, settings.min_genes)?;
     let codes: Vec<usize> = view.cells().iter().map(|&c| all_codes[c]).collect();
@@ -211,8 +235,8 @@ fn trained(
         epochs_before,
     };
     let mut training = match &resume {
-        None => Training::new(cells, settings, &Cpu, &monitor)?,
-        Some(_) => Training::to_resume(cells, settings, &Cpu, &monitor)?,
+        None => Training::new(cells, settings, backend, &monitor)?,
+        Some(_) => Training::to_resume(cells, settings, backend, &monitor)?,
     };
     let checkpoint = Checkpoint {
         settings: settings.clone(),
@@ -226,7 +250,7 @@ fn trained(
         },
     };
     let folder = plan.checkpoints.as_ref().map(|c| c.folder.as_path());
-    let save = |state: &TrainState| match folder {
+    let save = |state: &TrainState<B>| match folder {
         Some(folder) => checkpoint.write(folder, state),
         None => Ok(()),
     };
@@ -264,7 +288,7 @@ fn trained(
         &should_stop,
     )?;
     let saved = SavedModel {
-        model: trained.model,
+        model: trained.model.to_device(&Cpu)?,
         cell_groups: Some(cell_groups),
         gene_names,
         batch_names: batches.names.clone(),

@@ -26,11 +26,18 @@ fn rs_version() -> List {
     list!(version = env!("CARGO_PKG_VERSION"), features = features)
 }
 
-/// Devices that models can be trained on here.
+/// Devices that models can be trained on here, and why there is no graphics card among them.
 /// @noRd
 #[extendr]
-fn rs_devices() -> Vec<String> {
-    crate::backend::devices()
+fn rs_devices() -> List {
+    let devices = crate::backend::devices();
+    let (names, descriptions): (Vec<String>, Vec<String>) =
+        devices.into_iter().map(|d| (d.name, d.description)).unzip();
+    list!(
+        names = names,
+        descriptions = descriptions,
+        cuda_missing = crate::backend::cuda_missing()
+    )
 }
 
 /// Threads that this process can run at once, by its affinity and its control group; 1 if that cannot be known.

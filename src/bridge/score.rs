@@ -6,7 +6,7 @@ use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
 use super::run::{off_thread, FitMonitor, Reporter};
-use crate::backend::{check_device, Cpu};
+use crate::backend::{check_device, on_device, Backend, OnDevice};
 use crate::counts::{filter, CountMatrix, CountsView};
 use crate::model::Settings;
 use crate::results::{n_null_copies, null_copies, repeat_fits, BesideNull, ScoredFit};
@@ -166,15 +166,14 @@ fn score(matrix: &CountMatrix, plan: &Plan, reporter: &Reporter) -> Result<Score
     let is_missing = |number: &usize| fits.iter().all(|fit| fit.number != *number);
     let missing: Vec<usize> = plan.numbers.iter().copied().filter(is_missing).collect();
     let n_known = plan.numbers.len() - missing.len();
-    let monitor = |place| FitMonitor {
+    let work = MissingFits {
+        cells,
+        plan,
+        missing: &missing,
+        folder: folder.as_ref(),
         reporter,
-        fit: n_known + place,
-        n_fits: plan.numbers.len(),
-        epochs_before: 0,
     };
-    let mut keep = |fit: &ScoredFit| folder.as_ref().map_or(Ok(()), |folder| folder.write(fit));
-    let made = repeat_fits(cells, settings, &Cpu, &missing, monitor, &mut keep);
-    match made {
+    match on_device(&settings.device, work) {
         // What is known already is worth having.
         Err(crate::Error::Interrupted) if n_known > 0 => {}
         made => fits.extend(made?),
@@ -185,6 +184,39 @@ fn score(matrix: &CountMatrix, plan: &Plan, reporter: &Reporter) -> Result<Score
         sources: copies.map_or_else(Vec::new, |copies| copies.sources),
         fits,
     })
+}
+
+/// Fits that no folder keeps yet.
+struct MissingFits<'a> {
+    cells: TrainingCells<'a>,
+    plan: &'a Plan,
+    missing: &'a [usize],
+    folder: Option<&'a ScoreFolder>,
+    reporter: &'a Reporter,
+}
+
+impl OnDevice for MissingFits<'_> {
+    type Output = Vec<ScoredFit>;
+
+    fn run<B: Backend>(self, backend: &B) -> Result<Vec<ScoredFit>> {
+        let n_fits = self.plan.numbers.len();
+        let monitor = |place| FitMonitor {
+            reporter: self.reporter,
+            fit: n_fits - self.missing.len() + place,
+            n_fits,
+            epochs_before: 0,
+        };
+        let mut keep = |fit: &ScoredFit| self.folder.map_or(Ok(()), |folder| folder.write(fit));
+        let settings = &self.plan.settings;
+        repeat_fits(
+            self.cells,
+            settings,
+            backend,
+            self.missing,
+            monitor,
+            &mut keep,
+        )
+    }
 }
 
 fn origin(plan: &Plan, view: &CountsView, codes: &[usize]) -> ScoreOrigin {

@@ -3,6 +3,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::Dense;
+use crate::backend::Backend;
 use crate::kernels::Segment;
 use crate::sampling::Streams;
 
@@ -39,8 +40,9 @@ impl BatchModule {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(
+    pub fn forward<B: Backend>(
         &self,
+        backend: &B,
         x: &Tensor,
         segments: &[Segment],
         level: impl Fn(usize) -> usize,
@@ -48,13 +50,12 @@ impl BatchModule {
         let mut parts = Vec::with_capacity(segments.len());
         for segment in segments {
             let part = x.narrow(0, segment.rows.start, segment.rows.len())?;
-            let sub_module = &self.sub_modules[level(segment.batch)];
-            parts.push(tanh_shrink(&sub_module.forward(&part)?)?);
+            let Dense { weight, bias } = &self.sub_modules[level(segment.batch)];
+            parts.push(backend.correct(&part, weight, bias, self.beta)?);
         }
-        x + (Tensor::cat(&parts, 0)? * self.beta)?
+        match &parts[..] {
+            [all] => Ok(all.clone()),
+            several => Tensor::cat(several, 0),
+        }
     }
-}
-
-fn tanh_shrink(x: &Tensor) -> CandleResult<Tensor> {
-    x - x.tanh()?
 }

@@ -1,9 +1,9 @@
 //! Fully connected layers with weights from the model's own random streams.
 
 use candle_core::{Device, Result as CandleResult, Tensor, Var};
-use candle_nn::{Linear, Module};
 use rand::Rng;
 
+use crate::backend::Backend;
 use crate::sampling::{Purpose, Streams};
 
 /// A fully connected layer.
@@ -44,9 +44,7 @@ impl Dense {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let weight = self.weight.as_tensor().clone();
-        let bias = self.bias.as_tensor().clone();
-        Linear::new(weight, Some(bias)).forward(x)
+    pub fn forward<B: Backend>(&self, backend: &B, x: &Tensor) -> CandleResult<Tensor> {
+        backend.linear(x, &self.weight, &self.bias)
     }
 }

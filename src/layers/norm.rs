@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
 
-use crate::backend::{known_result, Backend};
+use crate::backend::{Backend, NormRule, NormTensors};
 
-/// Weight of the newest mini-batch in the running statistics.
-const MOMENTUM: f64 = 0.01;
-/// Added to the variance.
-const EPSILON: f64 = 1e-3;
+const RULE: NormRule = NormRule {
+    epsilon: 1e-3,
+    momentum: 0.01,
+};
 
 /// Normalises each feature over the cells (momentum 0.01, eps 1e-3, as scVI and TensorFlow).
 #[derive(Debug)]
@@ -36,40 +36,36 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises cells x features by the mini-batch's own statistics and takes them into the running ones.
+    /// Normalises cells x features by the mini-batch's own statistics, takes them into the running ones, and sends the
+    /// result through ReLU and, if there are any, the factors of a dropout.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn train<B: Backend>(&self, backend: &B, x: &Tensor) -> CandleResult<Tensor> {
-        let n = x.dim(0)? as f64;
-        let unbiased = n / (n - 1.0).max(1.0);
-        let (out, statistics) = backend.normalise(x, &self.gamma, &self.beta, EPSILON)?;
-        blend(&self.running_mean, &statistics.mean)?;
-        blend(&self.running_var, &(&statistics.variance * unbiased)?)?;
-        let (backend, cells, gamma) = (backend.clone(), x.detach(), self.gamma.detach());
-        known_result(&[x, &self.gamma, &self.beta], out, move |d_out| {
-            let d_out = d_out.contiguous()?;
-            let gradients =
-                backend.normalise_backward(&cells, &gamma, &statistics, EPSILON, &d_out)?;
-            Ok(gradients.to_vec())
-        })
+    pub fn train<B: Backend>(
+        &self,
+        backend: &B,
+        x: &Tensor,
+        factors: Option<Tensor>,
+    ) -> CandleResult<Tensor> {
+        let norm = NormTensors {
+            gamma: &self.gamma,
+            beta: &self.beta,
+            mean: &self.running_mean,
+            variance: &self.running_var,
+        };
+        backend.activate(x, norm, RULE, factors)
     }
 
-    /// Normalises cells x features by the running statistics.
+    /// Normalises cells x features by the running statistics, then ReLU.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn apply(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let sd = (self.running_var.as_tensor() + EPSILON)?.sqrt()?;
+        let sd = (self.running_var.as_tensor() + RULE.epsilon)?.sqrt()?;
         x.broadcast_sub(&self.running_mean)?
             .broadcast_div(&sd)?
             .broadcast_mul(&self.gamma)?
-            .broadcast_add(&self.beta)
+            .broadcast_add(&self.beta)?
+            .relu()
     }
-}
-
-/// Takes the newest statistics, in double precision, into the running ones.
-fn blend(running: &Var, new: &Tensor) -> CandleResult<()> {
-    let new = (new.to_dtype(DType::F32)? * MOMENTUM)?;
-    running.set(&((running.as_tensor() * (1.0 - MOMENTUM))? + new)?)
 }

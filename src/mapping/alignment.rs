@@ -47,8 +47,8 @@ pub fn align<B: Backend>(
             batch: level,
             rows: 0..group.len(),
         };
-        let x = module.forward(hidden, &[all], |level| level)?;
-        model.encoder.mean.forward(&x)
+        let x = module.forward(model.backend(), hidden, &[all], |level| level)?;
+        model.encoder.mean.forward(model.backend(), &x)
     };
     let sub_module = &module.sub_modules[level];
     let parameters = vec![sub_module.weight.clone(), sub_module.bias.clone()];

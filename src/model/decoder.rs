@@ -135,7 +135,8 @@ impl Decoder {
     ) -> CandleResult<Tensor> {
         let mut x = self.hidden_of_no_batch(backend, z, mode)?;
         for (covariate, module) in self.batch_modules.iter().enumerate() {
-            x = module.forward(&x, segments, |batch| design.level(covariate, batch))?;
+            let level = |batch| design.level(covariate, batch);
+            x = module.forward(backend, &x, segments, level)?;
         }
         Ok(x)
     }
@@ -150,8 +151,8 @@ impl Decoder {
         z: &Tensor,
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
-        let x = self.fc.forward(z)?;
-        mode.normalise(backend, &self.norm, &x)?.relu()
+        let x = self.fc.forward(backend, z)?;
+        mode.activate(backend, &self.norm, &x, false)
     }
 
     /// Parameters of the counts, given the last hidden layer.

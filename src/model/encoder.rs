@@ -19,8 +19,8 @@ const LEAST_VARIANCE: f64 = 1e-4;
 pub struct Posterior {
     /// Cells x latent dimensions.
     pub mean: Tensor,
-    /// Cells x latent dimensions.
-    pub variance: Tensor,
+    /// Cells x latent dimensions; see [`Posterior::variance`].
+    pub log_variance: Tensor,
 }
 
 /// Layers of the encoder.
@@ -111,6 +111,11 @@ impl Encoder {
         })
     }
 
+    /// Layers that a dropout goes through.
+    pub fn n_dropout_layers(&self) -> usize {
+        1 + usize::from(self.fc.is_some())
+    }
+
     /// Sets what the input of batches from `first` on is reduced by, a vector of genes for each.
     ///
     /// # Errors
@@ -161,11 +166,11 @@ impl Encoder {
         let mut x = self.hidden(input, mode)?;
         for (covariate, module) in self.batch_modules.iter().enumerate() {
             let level = |batch| design.level(covariate, batch);
-            x = module.forward(&x, input.segments, level)?;
+            x = module.forward(input.backend, &x, input.segments, level)?;
         }
         Ok(Posterior {
-            mean: self.mean.forward(&x)?,
-            variance: (self.log_variance.forward(&x)?.exp()? + LEAST_VARIANCE)?,
+            mean: self.mean.forward(input.backend, &x)?,
+            log_variance: self.log_variance.forward(input.backend, &x)?,
         })
     }
 
@@ -179,31 +184,30 @@ impl Encoder {
         mode: &mut Mode,
     ) -> CandleResult<Tensor> {
         let x = self.first_layer(input)?;
-        let x = mode.normalise(input.backend, &self.norm, &x)?;
-        let mut x = mode.dropout(&x.relu()?)?;
+        let mut x = mode.activate(input.backend, &self.norm, &x, true)?;
         if let Some((layer, norm)) = &self.fc {
-            x = mode.normalise(input.backend, norm, &layer.forward(&x)?)?;
-            x = mode.dropout(&x.relu()?)?;
+            x = layer.forward(input.backend, &x)?;
+            x = mode.activate(input.backend, norm, &x, true)?;
         }
         Ok(x)
     }
 }
 
 impl Posterior {
-    /// A draw of z, given standard normal noise of its shape.
-    ///
-    /// # Errors
-    /// When shapes do not fit.
-    pub fn draw(&self, noise: &Tensor) -> CandleResult<Tensor> {
-        &self.mean + (self.variance.sqrt()? * noise)?
-    }
-
-    /// KL divergence to the standard normal prior, one value per cell.
+    /// Cells x latent dimensions.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn kl(&self) -> CandleResult<Tensor> {
-        let terms = ((self.mean.sqr()? + &self.variance)? - (self.variance.log()? + 1.0)?)?;
-        terms.sum(1)? * 0.5
+    pub fn variance(&self) -> CandleResult<Tensor> {
+        self.log_variance.exp()? + LEAST_VARIANCE
+    }
+
+    /// A draw of z, given standard normal noise of its shape, and the divergence from the standard normal prior, mean over
+    /// cells.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn draw<B: Backend>(&self, backend: &B, noise: &Tensor) -> CandleResult<(Tensor, Tensor)> {
+        backend.draw(&self.mean, &self.log_variance, LEAST_VARIANCE, noise)
     }
 }

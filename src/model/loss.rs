@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result as CandleResult, Tensor, Var};
 
 use super::{Decoder, TensorId};
-use crate::backend::CountLossGradients;
+use crate::backend::{back_propagate, CountLossGradients, ParameterGradients};
 use crate::batches::Design;
 use crate::kernels::Segment;
 
@@ -39,6 +39,7 @@ pub enum Gradient {
 /// Gradients of `reconstruction + kl_weight * kl` with respect to the model's parameters.
 pub struct Gradients {
     propagated: GradStore,
+    aside: ParameterGradients,
     last_layer: BTreeMap<TensorId, Gradient>,
 }
 
@@ -56,8 +57,10 @@ impl Loss {
     /// # Errors
     /// When memory cannot be had.
     pub fn gradients(&self, kl_weight: f64) -> CandleResult<Gradients> {
+        let (propagated, aside) = back_propagate(&self.total(kl_weight)?)?;
         Ok(Gradients {
-            propagated: self.total(kl_weight)?.backward()?,
+            propagated,
+            aside,
             last_layer: self.last_layer.clone(),
         })
     }
@@ -68,7 +71,11 @@ impl Gradients {
     pub fn of(&self, id: TensorId, parameter: &Var) -> Option<Gradient> {
         match self.last_layer.get(&id) {
             Some(gradient) => Some(gradient.clone()),
-            None => self.propagated.get(parameter).cloned().map(Gradient::Whole),
+            None => {
+                let aside = self.aside.get(&parameter.as_tensor().id());
+                let gradient = aside.or_else(|| self.propagated.get(parameter));
+                gradient.cloned().map(Gradient::Whole)
+            }
         }
     }
 }

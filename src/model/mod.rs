@@ -15,7 +15,7 @@ pub use encoder::{Encoder, EncoderInput, Posterior};
 pub(crate) use history::N_COLUMNS;
 pub use history::{EpochRecord, History, Stopped};
 pub use loss::{Gradient, Gradients, Loss};
-pub use mode::Mode;
+pub use mode::{Dropout, Mode};
 pub use settings::{BatchMasks, Settings};
 pub use tensor_id::{DensePart, Level, NormPart, TensorId};
 pub use vae::{Snapshot, Vae};

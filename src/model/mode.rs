@@ -8,13 +8,11 @@ use crate::backend::Backend;
 use crate::layers::BatchNorm;
 
 /// How layers behave in a pass.
-pub enum Mode<'a> {
+pub enum Mode {
     /// Statistics of the mini-batch, hidden units silenced at random.
     Train {
-        /// Share of the hidden units that are silenced.
-        dropout_rate: f64,
-        /// Where the randomness comes from.
-        rng: &'a mut ChaCha8Rng,
+        /// Which are.
+        dropout: Dropout,
     },
     /// Running statistics, nothing random.
     Evaluate,
@@ -22,40 +20,69 @@ pub enum Mode<'a> {
     Frozen,
 }
 
-impl Mode<'_> {
+/// The factors of hidden units of one layer after the other: zero for silenced units, the others make up for them. They
+/// are drawn ahead, so that a step need not wait for them.
+pub struct Dropout {
+    of_layers: std::vec::IntoIter<Vec<f32>>,
+}
+
+impl Dropout {
+    /// Nothing is silenced.
+    pub fn none() -> Self {
+        Dropout {
+            of_layers: Vec::new().into_iter(),
+        }
+    }
+
+    /// Silences this share of the units of layers with `n_units` each, all cells taken together.
+    pub fn draw(rate: f64, n_layers: usize, n_units: usize, rng: &mut ChaCha8Rng) -> Self {
+        if rate == 0.0 {
+            return Dropout::none();
+        }
+        let kept = (1.0 / (1.0 - rate)) as f32;
+        let mut factor = |_| {
+            if rng.random::<f64>() < rate {
+                0.0
+            } else {
+                kept
+            }
+        };
+        let of_layers: Vec<Vec<f32>> = (0..n_layers)
+            .map(|_| (0..n_units).map(&mut factor).collect())
+            .collect();
+        Dropout {
+            of_layers: of_layers.into_iter(),
+        }
+    }
+
+    fn next(&mut self, like: &Tensor) -> CandleResult<Option<Tensor>> {
+        let factors = self.of_layers.next();
+        factors
+            .map(|factors| Tensor::from_vec(factors, like.shape(), like.device()))
+            .transpose()
+    }
+}
+
+impl Mode {
     pub(super) fn wants_gradients(&self) -> bool {
         !matches!(self, Mode::Evaluate)
     }
 
-    pub(super) fn normalise<B: Backend>(
-        &self,
+    /// Normalisation, ReLU and, if asked for, dropout.
+    pub(super) fn activate<B: Backend>(
+        &mut self,
         backend: &B,
         norm: &BatchNorm,
         x: &Tensor,
+        with_dropout: bool,
     ) -> CandleResult<Tensor> {
-        match self {
-            Mode::Train { .. } => norm.train(backend, x),
-            Mode::Evaluate | Mode::Frozen => norm.apply(x),
-        }
-    }
-
-    pub(super) fn dropout(&mut self, x: &Tensor) -> CandleResult<Tensor> {
-        let Mode::Train { dropout_rate, rng } = self else {
-            return Ok(x.clone());
+        let Mode::Train { dropout } = self else {
+            return norm.apply(x);
         };
-        if *dropout_rate == 0.0 {
-            return Ok(x.clone());
-        }
-        let kept = (1.0 / (1.0 - *dropout_rate)) as f32;
-        let factors: Vec<f32> = (0..x.elem_count())
-            .map(|_| {
-                if rng.random::<f64>() < *dropout_rate {
-                    0.0
-                } else {
-                    kept
-                }
-            })
-            .collect();
-        x * Tensor::from_vec(factors, x.shape(), x.device())?
+        let factors = match with_dropout {
+            true => dropout.next(x)?,
+            false => None,
+        };
+        norm.train(backend, x, factors)
     }
 }

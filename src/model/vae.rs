@@ -17,7 +17,7 @@ use crate::kernels::{Segment, Wiring};
 use crate::layers::{
     unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense, Inheritance, StartingWeights,
 };
-use crate::sampling::{MiniBatch, Purpose, Streams};
+use crate::sampling::{CellRows, MiniBatch, Purpose, Streams};
 use crate::{Error, Result};
 
 /// The sparsely connected variational autoencoder, on the device of a backend.
@@ -133,7 +133,7 @@ impl<B: Backend> Vae<B> {
     /// # Errors
     /// When shapes do not fit.
     pub fn encode(&self, minibatch: &MiniBatch, mode: &mut Mode) -> CandleResult<Posterior> {
-        let on_device = self.backend.minibatch(minibatch.clone())?;
+        let on_device = self.backend.minibatch(minibatch.clone().into())?;
         let input = self.encoder_input(&on_device, &minibatch.segments);
         self.encoder.forward(&input, &self.design, mode)
     }
@@ -143,7 +143,7 @@ impl<B: Backend> Vae<B> {
     /// # Errors
     /// When shapes do not fit.
     pub fn encoder_hidden(&self, minibatch: &MiniBatch) -> CandleResult<Tensor> {
-        let on_device = self.backend.minibatch(minibatch.clone())?;
+        let on_device = self.backend.minibatch(minibatch.clone().into())?;
         let input = self.encoder_input(&on_device, &minibatch.segments);
         self.encoder.hidden(&input, &mut Mode::Evaluate)
     }
@@ -195,22 +195,22 @@ impl<B: Backend> Vae<B> {
         logits / n_masks as f64
     }
 
-    /// The loss of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
+    /// The loss of the cells of a mini-batch, with `noise` (cells x latent dimensions) for the draw of z.
     ///
     /// # Errors
     /// When shapes do not fit.
     pub fn loss(
         &self,
-        minibatch: &MiniBatch,
+        cells: &B::Cells,
         noise: &Tensor,
         mode: &mut Mode,
         memory: &mut B::LossMemory,
     ) -> Result<Loss> {
-        let on_device = self.backend.minibatch(minibatch.clone())?;
-        let segments = &minibatch.segments[..];
+        let on_device = self.backend.minibatch(cells.clone())?;
+        let segments = &cells.segments()[..];
         let input = self.encoder_input(&on_device, segments);
         let posterior = self.encoder.forward(&input, &self.design, mode)?;
-        let z = posterior.draw(noise)?;
+        let (z, kl) = posterior.draw(&self.backend, noise)?;
         let decoder = &self.decoder;
         let hidden = decoder.hidden(&self.backend, &z, segments, &self.design, mode)?;
         let bias = decoder.scale_bias(segments, &self.design)?;
@@ -225,7 +225,6 @@ impl<B: Backend> Vae<B> {
         let found = self
             .backend
             .count_loss(&input, mode.wants_gradients(), memory)?;
-        let kl = posterior.kl()?.mean(0)?;
         let Some(gradients) = found.gradients else {
             return Ok(Loss {
                 reconstruction: found.value,

@@ -63,7 +63,7 @@ pub fn embed<B: Backend>(
         let minibatch = MiniBatch::gather(view, &groups, None);
         let posterior = model.encode(&minibatch, &mut Mode::Evaluate)?;
         let mean = posterior.mean.to_vec2::<f32>()?;
-        let variance = posterior.variance.to_vec2::<f32>()?;
+        let variance = posterior.variance()?.to_vec2::<f32>()?;
         for (row, &cell) in order.iter().enumerate() {
             for k in 0..shape.1 {
                 embedding.mean[[cell, k]] = f64::from(mean[row][k]);

@@ -4,6 +4,8 @@ mod minibatch;
 mod sampler;
 mod streams;
 
-pub use minibatch::MiniBatch;
+#[cfg(feature = "cuda")]
+pub(crate) use minibatch::{log_library_of, segments_of};
+pub use minibatch::{CellRows, MiniBatch};
 pub use sampler::{chunks, Sampler, Sampling, Split};
 pub use streams::{Purpose, Streams};

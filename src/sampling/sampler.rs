@@ -5,8 +5,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{MiniBatch, Purpose, Streams};
-use crate::counts::CountsView;
+use super::{Purpose, Streams};
 
 /// How the cells of an epoch are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,14 +117,13 @@ impl Sampler {
         }
     }
 
-    /// Gathers one mini-batch with fresh depth factors.
-    pub fn gather(&mut self, view: &CountsView, cells: &[Vec<usize>]) -> MiniBatch {
+    /// Fresh depth factors for the cells of a mini-batch.
+    pub fn depth(&mut self, cells: &[Vec<usize>]) -> Vec<f32> {
         let n: usize = cells.iter().map(Vec::len).sum();
         let range = self.depth_range;
-        let depth: Vec<f32> = (0..n)
+        (0..n)
             .map(|_| 1.0 + range * (2.0 * self.depth_rng.random::<f32>() - 1.0))
-            .collect();
-        MiniBatch::gather(view, cells, Some(&depth))
+            .collect()
     }
 
     fn with_replacement(&mut self) -> Vec<Vec<Vec<usize>>> {

@@ -12,6 +12,7 @@ use super::files;
 use super::model_file::Covariate;
 use super::parts::{self, check_size, put_history, put_snapshot, put_tensor};
 use super::upgrade::with_first_criterion;
+use crate::backend::Backend;
 use crate::batches::Design;
 use crate::counts::CountsView;
 use crate::model::{BatchMasks, History, Settings, Snapshot, Stopped, TensorId};
@@ -139,7 +140,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be written.
-    pub fn write(&self, folder: &Path, state: &TrainState) -> Result<()> {
+    pub fn write<B: Backend>(&self, folder: &Path, state: &TrainState<B>) -> Result<()> {
         files::write_whole(&Self::path(folder), &self.to_bytes(state)?)
     }
 
@@ -183,7 +184,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Model`] when the form cannot be written.
-    pub fn to_bytes(&self, state: &TrainState) -> Result<Vec<u8>> {
+    pub fn to_bytes<B: Backend>(&self, state: &TrainState<B>) -> Result<Vec<u8>> {
         let parts = state.parts()?;
         let header = Header {
             checkpoint: FORMAT,
@@ -283,7 +284,7 @@ impl Resume {
     ///
     /// # Errors
     /// [`Error::Model`] when it does not fit.
-    pub fn put(self, state: &mut TrainState) -> Result<()> {
+    pub fn put<B: Backend>(self, state: &mut TrainState<B>) -> Result<()> {
         let from = &self.container;
         let like = state.model.snapshot()?;
         let settings = &state.model.settings;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
 
-use crate::backend::{AdamRule, Backend};
+use crate::backend::{AdamRule, AdamUpdate, Backend};
 use crate::layers::Inheritance;
 use crate::model::{Gradient, Gradients, TensorId};
 
@@ -55,22 +55,30 @@ impl Adam {
             eps: self.eps as f32,
             weight_decay: self.weight_decay as f32,
         };
-        for (id, parameter) in parameters {
-            let Some(gradient) = gradients.of(*id, parameter) else {
-                continue;
-            };
+        let found: Vec<_> = parameters
+            .iter()
+            .filter_map(|(id, parameter)| Some((id, parameter, gradients.of(*id, parameter)?)))
+            .collect();
+        for (id, parameter, _) in &found {
             if !self.moments.contains_key(id) {
                 let shape = [&[2], parameter.dims()].concat();
                 let zeros = Tensor::zeros(shape, DType::F32, backend.device())?;
-                self.moments.insert(*id, zeros);
+                self.moments.insert(**id, zeros);
             }
-            let (values, rows) = match &gradient {
+        }
+        let updates = found.iter().map(|(id, parameter, gradient)| {
+            let (gradient, rows) = match gradient {
                 Gradient::Whole(values) => (values, None),
                 Gradient::Rows { rows, values } => (values, Some(&rows[..])),
             };
-            backend.adam(parameter, values, rows, &self.moments[id], rule)?;
-        }
-        Ok(())
+            AdamUpdate {
+                parameter,
+                gradient,
+                rows,
+                moments: &self.moments[id],
+            }
+        });
+        backend.adam_all(&updates.collect::<Vec<_>>(), rule)
     }
 
     /// Follows the parameters whose values moved with the connections: moments go with the connections that stay, new

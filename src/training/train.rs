@@ -86,7 +86,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let initial = InitialValues::of(view, batch, design, means, streams, &should_stop);
         let model = Vae::new(settings, design, &initial, backend)?;
         Ok(Training {
-            trainer: Trainer::new(view, &split, settings, monitor, backend.device())?,
+            trainer: Trainer::new(view, &split, settings, monitor, backend)?,
             state: TrainState::new(model, &split, settings)?,
         })
     }
@@ -106,7 +106,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let initial = InitialValues::flat(cells.view.n_genes(), cells.design);
         let model = Vae::new(settings, cells.design, &initial, backend)?;
         Ok(Training {
-            trainer: Trainer::new(cells.view, &split, settings, monitor, backend.device())?,
+            trainer: Trainer::new(cells.view, &split, settings, monitor, backend)?,
             state: TrainState::new(model, &split, settings)?,
         })
     }
@@ -151,8 +151,7 @@ pub fn train_new_batches<B: Backend>(
         design: &design,
     };
     let split = checked_split(cells, &settings)?;
-    let device = model.backend().device();
-    let mut trainer = Trainer::new(view, &split, &settings, monitor, device)?;
+    let mut trainer = Trainer::new(view, &split, &settings, monitor, model.backend())?;
     trainer.learns_from = Some(first);
     trainer.run(TrainState::new(model, &split, &settings)?)
 }

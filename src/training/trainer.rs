@@ -2,21 +2,21 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Result as CandleResult, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::state::{SummedOverCells, TrainState};
+use super::state::{Generators, SummedOverCells, TrainState};
 use super::Monitor;
-use crate::backend::Backend;
+use crate::backend::{Backend, BeyondBatch};
 use crate::counts::CountsView;
-use crate::kernels::{GeneStatistic, Wiring};
+use crate::kernels::{GeneStatistic, Segment, Wiring};
 use crate::layers::{adjust, Criterion, GeneSums};
 use crate::model::{
-    EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
+    Dropout, EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
 };
-use crate::sampling::{chunks, MiniBatch, Purpose, Split, Streams};
+use crate::sampling::{chunks, CellRows, Purpose, Sampler, Split, Streams};
 use crate::{Error, Result};
 
 /// Cells of a validation chunk.
@@ -39,7 +39,8 @@ pub(super) struct Trainer<'a, B: Backend> {
     settings: &'a Settings,
     monitor: &'a dyn Monitor,
     n_train: usize,
-    validation: Vec<MiniBatch>,
+    counts: B::Counts,
+    validation: Vec<B::Cells>,
     criterion: &'a dyn Criterion,
     batch_shares: Option<BatchShares>,
     /// Levels of the covariate from this one on are all that learns; `None`: everything does.
@@ -47,6 +48,13 @@ pub(super) struct Trainer<'a, B: Backend> {
     /// Takes the state after every so many epochs, and after the last.
     pub(super) checkpoints: Option<(usize, Saver<'a, B>)>,
     memory: B::LossMemory,
+}
+
+/// What a step needs of the host.
+struct Prepared<B: Backend> {
+    cells: B::Cells,
+    noise: Vec<f32>,
+    dropout: Dropout,
 }
 
 /// What an epoch ended with.
@@ -58,42 +66,36 @@ enum Epoch {
     Diverged,
 }
 
-/// Sums over cells, where the device has them.
-struct Sums {
-    reconstruction: Tensor,
-    kl: Tensor,
-    cells: f64,
+/// Losses of mini-batches, left where the device has them until they are asked for: reading one makes the host wait.
+#[derive(Default)]
+struct Losses {
+    reconstruction: Vec<Tensor>,
+    kl: Vec<Tensor>,
+    n_cells: Vec<f64>,
 }
 
-impl Sums {
-    fn new<B: Backend>(backend: &B) -> Result<Self> {
-        let zero = Tensor::zeros((), DType::F64, backend.device())?;
-        Ok(Sums {
-            reconstruction: zero.clone(),
-            kl: zero,
-            cells: 0.0,
-        })
+impl Losses {
+    fn add(&mut self, loss: &Loss, n_cells: usize) {
+        self.reconstruction.push(loss.reconstruction.detach());
+        self.kl.push(loss.kl.detach());
+        self.n_cells.push(n_cells as f64);
     }
 
-    fn add(&mut self, loss: &Loss, n_cells: usize) -> Result<()> {
-        let n = n_cells as f64;
-        let weighted = |x: &Tensor| x.detach().to_dtype(DType::F64)? * n;
-        self.reconstruction = (&self.reconstruction + weighted(&loss.reconstruction)?)?;
-        self.kl = (&self.kl + weighted(&loss.kl)?)?;
-        self.cells += n;
-        Ok(())
-    }
-
-    /// Means of reconstruction loss and KL divergence; with `checked`, a number that is finite if these and it are.
-    fn read(&self, checked: Option<Tensor>) -> Result<[f64; 3]> {
-        let checked = match checked {
-            Some(checked) => checked.to_dtype(DType::F64)?,
-            None => self.kl.zeros_like()?,
+    /// Means over cells of reconstruction loss and KL divergence.
+    fn means(&self) -> Result<[f64; 2]> {
+        if self.n_cells.is_empty() {
+            return Ok([0.0; 2]);
+        }
+        let all: f64 = self.n_cells.iter().sum();
+        let mean = |of: &[Tensor]| -> Result<f64> {
+            let values = Tensor::stack(of, 0)?.to_vec1::<f32>()?;
+            let weighted = values
+                .iter()
+                .zip(&self.n_cells)
+                .map(|(&x, n)| f64::from(x) * n);
+            Ok(weighted.sum::<f64>() / all)
         };
-        let all = Tensor::stack(&[&self.reconstruction, &self.kl, &checked], 0)?;
-        let all = all.to_vec1::<f64>()?;
-        let n = self.cells.max(1.0);
-        Ok([all[0] / n, all[1] / n, all[2]])
+        Ok([mean(&self.reconstruction)?, mean(&self.kl)?])
     }
 }
 
@@ -103,16 +105,20 @@ impl<'a, B: Backend> Trainer<'a, B> {
         split: &Split,
         settings: &'a Settings,
         monitor: &'a dyn Monitor,
-        device: &Device,
+        backend: &B,
     ) -> Result<Self> {
+        let counts = backend.counts(view)?;
         Ok(Trainer {
             view,
             settings,
             monitor,
             n_train: split.n_train(),
-            validation: validation_chunks(view, split),
+            validation: validation_chunks(split)
+                .map(|groups| backend.cells(view, &counts, &groups, None))
+                .collect(),
+            counts,
             criterion: settings.criterion.criterion(),
-            batch_shares: BatchShares::wanted(view, split, settings, device)?,
+            batch_shares: BatchShares::wanted(view, split, settings, backend.device())?,
             learns_from: None,
             checkpoints: None,
             memory: B::LossMemory::default(),
@@ -217,8 +223,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             }
             _ if first => Err(Error::Interrupted),
             _ => {
-                let checked = parameter_sum(&state.model)?.to_dtype(DType::F64)?;
-                if !checked.to_scalar::<f64>()?.is_finite() {
+                if !parameter_sum(&state.model)?.is_finite() {
                     state.model.restore(last_good)?;
                 }
                 Ok(Stopped::Interrupted)
@@ -228,14 +233,35 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     /// Stage I for one epoch.
     fn epoch(&mut self, state: &mut TrainState<B>, kl_weight: f64) -> Result<Epoch> {
-        let mut sums = Sums::new(state.model.backend())?;
-        let view = self.view;
-        let mut cells = state.sampler.epoch().into_iter();
-        let mut next = cells.next().map(|cells| state.sampler.gather(view, &cells));
-        while let Some(minibatch) = next {
+        let mut losses = Losses::default();
+        let (view, counts, settings) = (self.view, &self.counts, self.settings);
+        let learns_from = self.learns_from;
+        let backend = state.model.backend().clone();
+        let n_layers = match learns_from {
+            None => state.model.encoder.n_dropout_layers(),
+            Some(_) => 0,
+        };
+        let mut drawn = state.sampler.epoch().into_iter();
+        let mut follow = |sampler: &mut Sampler, generators: &mut Generators| {
+            let groups = drawn.next()?;
+            let depth = sampler.depth(&groups);
+            let (n_units, rate) = (depth.len() * settings.n_hidden, settings.dropout_rate);
+            Some(Prepared {
+                cells: backend.cells(view, counts, &groups, Some(&depth)),
+                noise: normal(&mut generators.noise, depth.len() * settings.n_latent),
+                dropout: Dropout::draw(rate, n_layers, n_units, &mut generators.dropout),
+            })
+        };
+        let mut next = follow(&mut state.sampler, &mut state.generators);
+        while let Some(prepared) = next {
             if self.monitor.should_stop() {
                 return Ok(Epoch::Interrupted);
             }
+            let Prepared::<B> {
+                cells,
+                noise,
+                dropout,
+            } = prepared;
             let TrainState {
                 model,
                 optimiser,
@@ -245,37 +271,30 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 ..
             } = state;
             let step = || -> Result<Loss> {
-                let noise = normal(&mut generators.noise, &minibatch, model)?;
-                let mut mode = match self.learns_from {
-                    None => Mode::Train {
-                        dropout_rate: self.settings.dropout_rate,
-                        rng: &mut generators.dropout,
-                    },
+                let noise = latent_noise(noise, cells.n_cells(), model)?;
+                let mut mode = match learns_from {
+                    None => Mode::Train { dropout },
                     Some(_) => Mode::Frozen,
                 };
-                let loss = model.loss(&minibatch, &noise, &mut mode, &mut self.memory)?;
+                let loss = model.loss(&cells, &noise, &mut mode, &mut self.memory)?;
                 let gradients = loss.gradients(kl_weight)?;
                 let mut parameters = model.parameters();
-                if let Some(first) = self.learns_from {
+                if let Some(first) = learns_from {
                     parameters.retain(|(id, _)| belongs_to_level(*id, first));
                 }
                 optimiser.step(model.backend(), &parameters, &gradients)?;
-                gene_sums.add(
-                    &loss,
-                    &minibatch,
-                    model.wiring(),
-                    self.batch_shares.as_ref(),
-                )?;
+                let (segments, shares) = (cells.segments(), self.batch_shares.as_ref());
+                gene_sums.add(model.backend(), &loss, segments, model.wiring(), shares)?;
                 Ok(loss)
             };
-            // The next mini-batch is gathered beside the step, which leaves threads idle here and there.
-            let gather = || cells.next().map(|cells| sampler.gather(view, &cells));
-            let (loss, gathered) = rayon::join(step, gather);
-            sums.add(&loss?, minibatch.n_cells())?;
-            next = gathered;
+            // The next mini-batch is prepared beside the step, which leaves threads idle here and there.
+            let (loss, following) = rayon::join(step, || follow(sampler, generators));
+            losses.add(&loss?, cells.n_cells());
+            next = following;
         }
-        let [reconstruction, kl, checked] = sums.read(Some(parameter_sum(&state.model)?))?;
-        if [reconstruction, kl, checked].iter().all(|x| x.is_finite()) {
+        let [reconstruction, kl] = losses.means()?;
+        let numbers = [reconstruction, kl, parameter_sum(&state.model)?];
+        if numbers.iter().all(|x| x.is_finite()) {
             Ok(Epoch::Finished(reconstruction, kl))
         } else {
             Ok(Epoch::Diverged)
@@ -328,17 +347,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// interrupted.
     fn validate(&mut self, model: &Vae<B>) -> Result<(f64, f64)> {
         let mut rng = Streams::new(self.settings.seed).stream(Purpose::Validation, 0);
-        let mut sums = Sums::new(model.backend())?;
-        for minibatch in &self.validation {
+        let mut losses = Losses::default();
+        for cells in &self.validation {
             if self.monitor.should_stop() {
                 return Err(Error::Interrupted);
             }
-            let noise = normal(&mut rng, minibatch, model)?;
+            let noise = normal(&mut rng, cells.n_cells() * self.settings.n_latent);
+            let noise = latent_noise(noise, cells.n_cells(), model)?;
             let mode = &mut Mode::Evaluate;
-            let loss = model.loss(minibatch, &noise, mode, &mut self.memory)?;
-            sums.add(&loss, minibatch.n_cells())?;
+            let loss = model.loss(cells, &noise, mode, &mut self.memory)?;
+            losses.add(&loss, cells.n_cells());
         }
-        let [reconstruction, kl, _] = sums.read(None)?;
+        let [reconstruction, kl] = losses.means()?;
         Ok((reconstruction, kl))
     }
 }
@@ -346,8 +366,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
 /// Logs of the genes' shares of all counts of each batch's training cells, for criteria that ask what a model knows beyond
 /// these.
 struct BatchShares {
-    /// By batch, 1 x genes; 0 for genes without a count there.
-    logs: Vec<Tensor>,
+    /// Batches x genes, in double precision; 0 for genes without a count there.
+    logs: Tensor,
     /// Where the statistics lie that are needed.
     counts: usize,
     log_shares: usize,
@@ -358,7 +378,7 @@ impl BatchShares {
         view: &CountsView,
         split: &Split,
         settings: &Settings,
-        device: &Device,
+        device: &candle_core::Device,
     ) -> Result<Option<Self>> {
         let criterion = settings.criterion.criterion();
         let place = |wanted| criterion.statistics().iter().position(|&s| s == wanted);
@@ -369,58 +389,50 @@ impl BatchShares {
         if !criterion.beyond_batch() || settings.adjust_every == 0 {
             return Ok(None);
         }
-        let log_shares = |cells: &Vec<usize>| -> Result<Tensor> {
+        let log_shares = |cells: &Vec<usize>| -> Vec<f64> {
             let mut counts = vec![0.0; view.n_genes()];
             for &cell in cells {
                 view.for_each_in_cell(cell, |gene, x| counts[gene as usize] += f64::from(x));
             }
             let all: f64 = counts.iter().sum();
             let log = |&x: &f64| if x > 0.0 { (x / all).ln() } else { 0.0 };
-            let logs = counts.iter().map(log).collect();
-            Ok(Tensor::from_vec(logs, (1, view.n_genes()), device)?)
+            counts.iter().map(log).collect()
         };
-        let of_batches = split.train.iter().map(log_shares);
+        let logs: Vec<f64> = split.train.iter().flat_map(log_shares).collect();
+        let shape = (split.train.len(), view.n_genes());
         Ok(Some(BatchShares {
-            logs: of_batches.collect::<Result<_>>()?,
+            logs: Tensor::from_vec(logs, shape, device)?,
             counts,
             log_shares: own,
         }))
     }
-
-    /// Takes what a batch's shares explain off the sums of its cells, statistics x genes.
-    fn take_off(&self, batch: usize, sums: &Tensor) -> Result<Tensor> {
-        let explained = (sums.narrow(0, self.counts, 1)? * &self.logs[batch])?;
-        let beyond = (sums.narrow(0, self.log_shares, 1)? - explained)?;
-        let sums = sums.force_contiguous()?;
-        sums.slice_set(&beyond, 0, self.log_shares)?;
-        Ok(sums)
-    }
 }
 
 impl SummedOverCells {
-    fn add(
+    fn add<B: Backend>(
         &mut self,
+        backend: &B,
         loss: &Loss,
-        minibatch: &MiniBatch,
+        segments: &[Segment],
         wiring: &Wiring,
         shares: Option<&BatchShares>,
     ) -> Result<()> {
         let Some(new) = &loss.gene_sums else {
             return Ok(());
         };
-        let new = new.to_dtype(DType::F64)?;
-        for (row, segment) in minibatch.segments.iter().enumerate() {
-            let mask = wiring.mask_index(segment.batch);
-            let sum = self.values.narrow(0, mask, 1)?.squeeze(0)?;
-            let mut own = new.narrow(1, row, 1)?.squeeze(1)?;
-            if let Some(shares) = shares {
-                own = shares.take_off(segment.batch, &own)?;
-            }
-            let sum = (sum + own)?;
-            self.values.slice_set(&sum.unsqueeze(0)?, 0, mask)?;
+        let batches = segments.iter().map(|s| s.batch).collect::<Vec<_>>();
+        let masks = batches.iter().map(|&batch| wiring.mask_index(batch));
+        let masks = masks.collect::<Vec<_>>();
+        for (segment, &mask) in segments.iter().zip(&masks) {
             self.n_cells[mask] += segment.rows.len() as f64;
         }
-        Ok(())
+        let beyond = shares.map(|shares| BeyondBatch {
+            log_shares: &shares.logs,
+            batches: &batches,
+            counts: shares.counts,
+            of_statistic: shares.log_shares,
+        });
+        Ok(backend.add_gene_sums(&self.values, new, &masks, beyond)?)
     }
 
     fn clear(&mut self) -> Result<()> {
@@ -442,34 +454,31 @@ fn belongs_to_level(id: TensorId, first: usize) -> bool {
 }
 
 /// The sum of all parameters: a number only as long as all of them are.
-fn parameter_sum<B: Backend>(model: &Vae<B>) -> Result<Tensor> {
-    let mut sum = Tensor::zeros((), DType::F32, model.backend().device())?;
-    for (_, parameter) in model.parameters() {
-        sum = (sum + parameter.as_detached_tensor().sum_all()?)?;
-    }
-    Ok(sum)
+fn parameter_sum<B: Backend>(model: &Vae<B>) -> Result<f64> {
+    let parameters = model.parameters();
+    let sums = parameters
+        .iter()
+        .map(|(_, p)| p.as_detached_tensor().sum_all());
+    let sums = Tensor::stack(&sums.collect::<CandleResult<Vec<_>>>()?, 0)?;
+    Ok(sums.to_vec1::<f32>()?.into_iter().map(f64::from).sum())
 }
 
-fn normal<B: Backend>(
-    rng: &mut ChaCha8Rng,
-    minibatch: &MiniBatch,
-    model: &Vae<B>,
-) -> Result<Tensor> {
-    let shape = (minibatch.n_cells(), model.settings.n_latent);
-    let draws: Vec<f32> = (0..shape.0 * shape.1)
-        .map(|_| rng.sample(StandardNormal))
-        .collect();
-    Ok(Tensor::from_vec(draws, shape, model.backend().device())?)
+fn normal(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.sample(StandardNormal)).collect()
 }
 
-fn validation_chunks(view: &CountsView, split: &Split) -> Vec<MiniBatch> {
+fn latent_noise<B: Backend>(noise: Vec<f32>, n_cells: usize, model: &Vae<B>) -> Result<Tensor> {
+    let shape = (n_cells, model.settings.n_latent);
+    Ok(Tensor::from_vec(noise, shape, model.backend().device())?)
+}
+
+/// The validation cells in groups of batches.
+fn validation_chunks(split: &Split) -> impl Iterator<Item = Vec<Vec<usize>>> {
     let (mut cells, mut batch) = (Vec::new(), Vec::new());
     for (b, of_batch) in split.validation.iter().enumerate() {
         cells.extend(of_batch);
         batch.extend(std::iter::repeat_n(b, of_batch.len()));
     }
-    chunks(&cells, &batch, split.validation.len(), VALIDATION_CHUNK)
-        .iter()
-        .map(|(groups, _)| MiniBatch::gather(view, groups, None))
-        .collect()
+    let chunks = chunks(&cells, &batch, split.validation.len(), VALIDATION_CHUNK);
+    chunks.into_iter().map(|(groups, _)| groups)
 }

@@ -133,8 +133,10 @@ fn a_new_module_gives_groups_their_place_and_spread() {
             rows: 0..group.len(),
         };
         let module = &model.encoder.batch_modules[0];
-        let x = module.forward(&hidden, &[all], |batch| batch).unwrap();
-        let z = model.encoder.mean.forward(&x).unwrap();
+        let x = module
+            .forward(&Cpu, &hidden, &[all], |batch| batch)
+            .unwrap();
+        let z = model.encoder.mean.forward(&Cpu, &x).unwrap();
         let z = z.to_vec2::<f32>().unwrap();
         let column = |k: usize, d: usize| -> Vec<f64> {
             let own = (0..80).filter(|&cell| group[cell] == k);

@@ -194,6 +194,7 @@ fn the_backend_s_loss_is_the_kernel_s() {
     // Stored the other way round: the operation must cope with any order.
     let turned = hidden.t().unwrap().contiguous().unwrap().t().unwrap();
     let minibatch = |log_library: &[f32]| MiniBatch {
+        depth: None,
         segments: Arc::new(batch.segments.clone()),
         input: Arc::new(vec![0.0; batch.counts.counts.len()]),
         counts: Arc::new(batch.counts.clone()),

@@ -28,7 +28,19 @@ test_that("peaks are found, also at the ends", {
 test_that("information on the installation is there", {
   info <- scvaeInfo()
   expect_match(info$version, "^[0-9]+\\.[0-9]+\\.[0-9]+$")
-  expect_true("cpu" %in% info$devices)
+  expect_identical(names(info$devices)[1], "cpu")
+  expect_match(info$devices[["cpu"]], "threads")
+  # Either there is a card, or it is said why not.
+  expect_identical(any(grepl("^cuda:0$", names(info$devices))), is.null(info$cuda_missing))
+})
+
+test_that("a device is named as devices are, and must be there", {
+  counts <- sim_small()$counts
+  expect_error(fitSCVAE(counts, device = "gpu"), class = "scvae_error_argument")
+  expect_error(fitSCVAE(counts, device = "cuda:x"), class = "scvae_error_argument")
+  skip_if(is.null(scvaeInfo()$cuda_missing), "a card is there")
+  expect_error(fitSCVAE(counts, device = "cuda", max_epochs = 1, verbose = FALSE), "CPU|cuda")
+  expect_error(fitSCVAE(counts, device = "cuda:1", max_epochs = 1, verbose = FALSE), "cuda:1")
 })
 
 test_that("genes are plotted over what is known of them", {

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use scvae::backend::{Backend, Cpu};
 use scvae::batches::{Design, InitialValues};
 use scvae::counts::filter;
-use scvae::model::{EncoderInput, Mode, Settings, Vae};
+use scvae::model::{Dropout, EncoderInput, Mode, Settings, Vae};
 use scvae::results::embed;
 use scvae::sampling::MiniBatch;
 
@@ -42,8 +42,9 @@ fn the_share_of_hidden_units_is_silenced_and_the_others_make_up_for_it() {
     let model = model(80, 0.0);
     let with = |dropout_rate: f64, seed: u64| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let rng = &mut rng;
-        hidden(&model, &minibatch, &mut Mode::Train { dropout_rate, rng })
+        let n_units = 200 * model.settings.n_hidden;
+        let dropout = Dropout::draw(dropout_rate, 2, n_units, &mut rng);
+        hidden(&model, &minibatch, &mut Mode::Train { dropout })
     };
     let whole = with(0.0, 1);
     for rate in [0.1, 0.3, 0.75] {

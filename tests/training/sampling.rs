@@ -50,7 +50,7 @@ fn depth_factors_change_the_encoder_s_input_and_nothing_else() {
     let cells = [(0..n_cells).collect::<Vec<_>>()];
     let plain = MiniBatch::gather(&view, &cells, None);
     let mut sampler = sampler(&[n_cells], 32, Sampling::Replacement, range);
-    let augmented = sampler.gather(&view, &cells);
+    let augmented = MiniBatch::gather(&view, &cells, Some(&sampler.depth(&cells)));
     // The likelihood is asked about the counts as they are.
     assert_eq!(augmented.counts.counts, plain.counts.counts);
     assert_eq!(augmented.counts.cells, plain.counts.cells);
@@ -73,7 +73,10 @@ fn depth_factors_change_the_encoder_s_input_and_nothing_else() {
     let mean = factors.iter().sum::<f64>() / n_cells as f64;
     assert!((mean - 1.0).abs() < 0.06, "{mean}");
     // The next look at the same cells has other factors.
-    assert_ne!(sampler.gather(&view, &cells).input, augmented.input);
+    assert_ne!(
+        MiniBatch::gather(&view, &cells, Some(&sampler.depth(&cells))).input,
+        augmented.input
+    );
 }
 
 #[test]
@@ -81,7 +84,8 @@ fn without_a_depth_range_the_input_is_the_logarithm_of_the_counts() {
     let (matrix, _) = simulated(50, 40, 22);
     let view = filter(&matrix, 0, 0).unwrap();
     let cells = [(0..50).collect::<Vec<_>>()];
-    let minibatch = sampler(&[50], 32, Sampling::Shuffle, 0.0).gather(&view, &cells);
+    let depth = sampler(&[50], 32, Sampling::Shuffle, 0.0).depth(&cells);
+    let minibatch = MiniBatch::gather(&view, &cells, Some(&depth));
     let mut n = 0;
     for cell in 0..50 {
         let mut expected = Vec::new();

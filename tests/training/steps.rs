@@ -10,8 +10,8 @@ use scvae::backend::Cpu;
 use scvae::batches::{Design, InitialValues};
 use scvae::counts::filter;
 use scvae::kernels::Workspace;
-use scvae::model::{Level, Mode, TensorId, Vae};
-use scvae::sampling::MiniBatch;
+use scvae::model::{Dropout, Level, Mode, TensorId, Vae};
+use scvae::sampling::{CellRows, MiniBatch};
 use scvae::training::Adam;
 
 use crate::simulated::{settings, simulated};
@@ -65,8 +65,7 @@ fn a_step_leaves_batches_that_it_does_not_hold_as_they_are() {
         let shape = (minibatch.n_cells(), settings().n_latent);
         let noise = Tensor::from_vec(noise, shape, &Device::Cpu).unwrap();
         let mut mode = Mode::Train {
-            dropout_rate: 0.0,
-            rng: &mut rng,
+            dropout: Dropout::none(),
         };
         let loss = model.loss(&minibatch, &noise, &mut mode, &mut workspace);
         let gradients = loss.unwrap().gradients(1.0).unwrap();

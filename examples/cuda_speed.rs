@@ -1,0 +1,117 @@
+//! How fast a graphics card trains: cells per second of epochs after the first, on simulated counts of which 7 in 100 are
+//! above zero. One line of JSON for each size.
+//!
+//!     cargo run --release --features cuda --example cuda_speed -- [--genes 2000,20000] [--batch-size 128,1024]
+//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32]
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use candle_core::cuda_backend::set_gemm_reduced_precision_f32;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use scvae::backend::{Backend, Cpu, Cuda};
+use scvae::batches::Design;
+use scvae::counts::{filter, CountMatrix};
+use scvae::model::{EpochRecord, Settings};
+use scvae::training::{train, with_threads, Monitor, TrainingCells};
+use scvae::Result;
+
+/// Notes when epochs end.
+struct Ends(Mutex<Vec<Instant>>);
+
+impl Monitor for Ends {
+    fn epoch_done(&self, _: &EpochRecord, _: usize) {
+        if let Ok(mut ends) = self.0.lock() {
+            ends.push(Instant::now());
+        }
+    }
+}
+
+/// The values of an option, or those that it has by default.
+fn option(name: &str, default: &str) -> Vec<String> {
+    let mut arguments = std::env::args();
+    let given = arguments
+        .by_ref()
+        .find(|a| a == name)
+        .and_then(|_| arguments.next());
+    given
+        .unwrap_or_else(|| default.into())
+        .split(',')
+        .map(String::from)
+        .collect()
+}
+
+fn numbers(name: &str, default: &str) -> Vec<usize> {
+    option(name, default)
+        .iter()
+        .filter_map(|x| x.parse().ok())
+        .collect()
+}
+
+/// Mostly ones and twos; 7 genes in 100 of each cell.
+fn counts(n_cells: usize, n_genes: usize) -> Result<CountMatrix<'static>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let (mut offsets, mut genes, mut values) = (vec![0], vec![], vec![]);
+    for _ in 0..n_cells {
+        let mut gene = rng.random_range(0..27);
+        while gene < n_genes {
+            genes.push(gene as u32);
+            values.push(
+                (1 + rng.random_range(0..10u32) / 6 + rng.random_range(0..20u32) / 19 * 5) as f32,
+            );
+            gene += rng.random_range(1..28);
+        }
+        offsets.push(genes.len());
+    }
+    CountMatrix::from_csr(offsets, genes, values, n_genes)
+}
+
+fn speed<B: Backend>(backend: &B, matrix: &CountMatrix, settings: &Settings) -> Result<f64> {
+    let view = filter(matrix, 0, 0)?;
+    let batch = vec![0; view.n_cells()];
+    let cells = TrainingCells {
+        view: &view,
+        batch: &batch,
+        design: &Design::single(1),
+    };
+    let ends = Ends(Mutex::default());
+    train(cells, settings, backend, &ends)?;
+    let ends = ends.0.into_inner().unwrap_or_default();
+    let mut seconds: Vec<f64> = ends
+        .windows(2)
+        .map(|w| (w[1] - w[0]).as_secs_f64())
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+    Ok(view.n_cells() as f64 / median)
+}
+
+fn main() -> Result<()> {
+    let device = &option("--device", "0")[0];
+    let tf32 = std::env::args().any(|a| a == "--tf32");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    set_gemm_reduced_precision_f32(tf32);
+    for n_genes in numbers("--genes", "2000,20000,40000") {
+        let matrix = counts(numbers("--cells", "20000")[0], n_genes)?;
+        for batch_size in numbers("--batch-size", "128,1024,4096") {
+            let settings = Settings {
+                batch_size,
+                max_epochs: Some(numbers("--epochs", "6")[0]),
+                train_size: 1.0,
+                adjust_every: 0,
+                threads,
+                ..Settings::default()
+            };
+            let speed = with_threads(threads, || match device.parse() {
+                Ok(ordinal) => speed(&Cuda::new(ordinal)?, &matrix, &settings),
+                Err(_) => speed(&Cpu, &matrix, &settings),
+            })?;
+            println!(
+                "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
+                 \"cells_per_second\": {speed:.0}}}"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Which cards there are, and whether the libraries are that drive them.
+
+#![allow(
+    unsafe_code,
+    reason = "asks the forwarders, which are C, what they miss"
+)]
+
+use std::ffi::{c_char, CStr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use candle_core::cuda_backend::cudarc::driver::CudaContext;
+
+use super::Cuda;
+use crate::backend::DeviceInfo;
+use crate::{Error, Result};
+
+unsafe extern "C" {
+    /// Names the first library that is not there; null if all are. See `build.rs`.
+    fn scvae_cuda_missing() -> *const c_char;
+}
+
+/// Why there is no card to be had; nothing if there is one.
+pub(in crate::backend) fn missing() -> Option<String> {
+    // Safety: a constant text, or null.
+    let library = unsafe {
+        let text = scvae_cuda_missing();
+        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+    };
+    match (library, n_cards()) {
+        (Some(library), _) => Some(library),
+        (None, Ok(0)) => Some("no NVIDIA card was found".into()),
+        (None, Ok(_)) => None,
+        (None, Err(reason)) => Some(reason),
+    }
+}
+
+fn n_cards() -> std::result::Result<usize, String> {
+    // The crate beneath panics where a library or one of its functions is not as expected.
+    match catch_unwind(CudaContext::device_count) {
+        Ok(Ok(n)) => Ok(usize::try_from(n).unwrap_or(0)),
+        Ok(Err(e)) => Err(format!("the driver says {e}")),
+        Err(_) => Err("the driver is not one that this build can talk to".into()),
+    }
+}
+
+/// The cards that can be had.
+pub(in crate::backend) fn cards() -> Vec<DeviceInfo> {
+    if missing().is_some() {
+        return Vec::new();
+    }
+    let describe = |ordinal: usize| -> Option<DeviceInfo> {
+        let context = CudaContext::new(ordinal).ok()?;
+        let (major, minor) = context.compute_capability().ok()?;
+        let gigabytes = context.total_mem().ok()? as f64 / f64::from(1 << 30);
+        Some(DeviceInfo {
+            name: format!("cuda:{ordinal}"),
+            description: format!(
+                "{}, {gigabytes:.0} GiB, compute capability {major}.{minor}",
+                context.name().ok()?
+            ),
+        })
+    };
+    (0..n_cards().unwrap_or(0)).filter_map(describe).collect()
+}
+
+/// Whether there is a card of this number, without opening it.
+///
+/// # Errors
+/// [`Error::Argument`] when it is not to be had, saying why.
+pub(in crate::backend) fn check(ordinal: usize) -> Result<()> {
+    match (missing(), n_cards()) {
+        (Some(reason), _) | (None, Err(reason)) => Err(refused(ordinal, &reason)),
+        (None, Ok(n)) if ordinal >= n => Err(refused(
+            ordinal,
+            &format!("cards found: {n}, the first is 0"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a card.
+///
+/// # Errors
+/// As [`check`], and when one of its libraries fails.
+pub(in crate::backend) fn open(ordinal: usize) -> Result<Cuda> {
+    check(ordinal)?;
+    match catch_unwind(AssertUnwindSafe(|| Cuda::new(ordinal))) {
+        Ok(Ok(cuda)) => Ok(cuda),
+        Ok(Err(e)) => Err(refused(ordinal, &e.to_string())),
+        Err(_) => Err(refused(ordinal, "it could not be opened")),
+    }
+}
+
+fn refused(ordinal: usize, reason: &str) -> Error {
+    Error::Argument(format!(
+        "device = \"cuda:{ordinal}\": {reason}; use device = \"cpu\" or \"auto\""
+    ))
+}

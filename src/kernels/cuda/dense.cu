@@ -1,0 +1,52 @@
+// What fully connected layers need beside the products: biases, their gradients, and the batchified module.
+#include "common.cuh"
+
+#define COLUMNS 32
+#define ROWS_AT_ONCE 32
+
+struct DenseArgs {
+    const float *x;       // what passes the module by, rows x columns
+    const float *product; // rows x columns
+    const float *bias;
+    int n_rows;
+    int n_columns;
+    float beta; // weight of the module's correction
+    const float *d_out;
+    float *out;
+};
+
+extern "C" __global__ void add_row(DenseArgs a) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < a.n_rows * a.n_columns) a.out[i] = a.product[i] + a.bias[i % a.n_columns];
+}
+
+// x + beta * TanhShrink(product + bias)
+extern "C" __global__ void correct(DenseArgs a) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= a.n_rows * a.n_columns) return;
+    const float g = a.product[i] + a.bias[i % a.n_columns];
+    a.out[i] = a.x[i] + a.beta * (g - tanhf(g));
+}
+
+// The gradient of product + bias; the derivative of TanhShrink is the square of the hyperbolic tangent.
+extern "C" __global__ void correct_back(DenseArgs a) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= a.n_rows * a.n_columns) return;
+    const float t = tanhf(a.product[i] + a.bias[i % a.n_columns]);
+    a.out[i] = a.beta * a.d_out[i] * t * t;
+}
+
+// The sum of each column, in double precision.
+extern "C" __global__ void __launch_bounds__(COLUMNS *ROWS_AT_ONCE) column_sums(DenseArgs a) {
+    __shared__ double all[ROWS_AT_ONCE][COLUMNS];
+    const int at = threadIdx.x % COLUMNS, first = threadIdx.x / COLUMNS, column = blockIdx.x * COLUMNS + at;
+    double sum = 0.0;
+    for (int row = first; column < a.n_columns && row < a.n_rows; row += ROWS_AT_ONCE)
+        sum += a.product[(size_t)row * a.n_columns + column];
+    all[first][at] = sum;
+    __syncthreads();
+    if (first != 0 || column >= a.n_columns) return;
+    sum = 0.0;
+    for (int k = 0; k < ROWS_AT_ONCE; k++) sum += all[k][at];
+    a.out[column] = (float)sum;
+}

@@ -1,0 +1,335 @@
+//! Every operation of the backend, on the card and on the processor, whose own are held against closed forms elsewhere.
+
+use candle_core::{Device, Tensor, Var};
+use scvae::backend::{
+    AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadTensors, LossTensors, NormRule,
+    NormTensors,
+};
+use scvae::counts::filter;
+use scvae::kernels::{GeneStatistic, Likelihood};
+
+use crate::card;
+use crate::problem::{assert_same, bits, Problem};
+
+/// Problems that fill tiles of 128 cells, parts of genes and blocks of 32 genes, or do not.
+fn problems() -> Vec<Problem> {
+    vec![
+        Problem::new(40, 16, &[9], 1),
+        Problem::new(70, 24, &[100, 40, 1, 20], 1),
+        Problem::new(33, 16, &[30, 0, 25], 3),
+    ]
+}
+
+fn there(tensor: &Tensor) -> Tensor {
+    tensor.to_device(card().device()).unwrap()
+}
+
+#[test]
+fn counts_that_lie_on_the_card_make_the_same_minibatch() {
+    for problem in problems() {
+        let view = filter(&problem.matrix, 0, 0).unwrap();
+        let counts = card().counts(&view).unwrap();
+        assert!(counts.is_some(), "counts as few as these fit on any card");
+        let depth = Some(&problem.depth[..]);
+        let resident = card().cells(&view, &counts, &problem.groups, depth);
+        let resident = card().minibatch(resident).unwrap();
+        let brought = card().minibatch(problem.minibatch.clone().into()).unwrap();
+        let mut problem = problem;
+        let (n_cells, n_hidden) = (problem.n_cells(), problem.wiring.n_hidden);
+        let weights = problem.tensor(&[problem.wiring.n_slots()], -1.0, 1.0);
+        let bias = problem.tensor(&[n_hidden], -1.0, 1.0);
+        let wiring = card().wiring(&problem.wiring).unwrap();
+        let [a, b] = [&resident, &brought].map(|m| {
+            card()
+                .encode(m, &wiring, &there(&weights), &there(&bias))
+                .unwrap()
+        });
+        assert_eq!(a.dims(), [n_cells, n_hidden]);
+        assert_same(&a, &b.to_device(&Device::Cpu).unwrap(), 1e-6, "encode");
+    }
+}
+
+#[test]
+fn first_and_last_layer_are_those_of_the_processor() {
+    for mut problem in problems() {
+        let (n_slots, n_hidden) = (problem.wiring.n_slots(), problem.wiring.n_hidden);
+        let (n_cells, n_genes) = (problem.n_cells(), problem.wiring.n_genes());
+        let n_segments = problem.segments().len();
+        let weights = problem.tensor(&[n_slots], -1.0, 1.0);
+        let bias = problem.tensor(&[n_hidden], -1.0, 1.0);
+        let d_out = problem.tensor(&[n_cells, n_hidden], -1.0, 1.0);
+        let shift = problem.tensor(&[n_segments, n_genes], 0.0, 1.0);
+        let d_shift = problem.tensor(&[n_segments, n_hidden], -1.0, 1.0);
+        let wiring = card().wiring(&problem.wiring).unwrap();
+        let on_card = card().minibatch(problem.minibatch.clone().into()).unwrap();
+        let batches: Vec<usize> = problem.segments().iter().map(|s| s.batch).collect();
+        let m = &problem.minibatch;
+
+        let cpu = Cpu.encode(m, &problem.wiring, &weights, &bias).unwrap();
+        let out = card().encode(&on_card, &wiring, &there(&weights), &there(&bias));
+        assert_same(&out.unwrap(), &cpu, 1e-5, "encode");
+        let cpu = Cpu.encode_backward(m, &problem.wiring, &d_out).unwrap();
+        let out = card().encode_backward(&on_card, &wiring, &there(&d_out));
+        assert_same(&out.unwrap(), &cpu, 1e-5, "encode_backward");
+        let cpu = Cpu
+            .shift(&shift, &batches, &problem.wiring, &weights)
+            .unwrap();
+        let out = card().shift(&there(&shift), &batches, &wiring, &there(&weights));
+        assert_same(&out.unwrap(), &cpu, 1e-5, "shift");
+        let cpu = Cpu
+            .shift_backward(&shift, &batches, &problem.wiring, &d_shift)
+            .unwrap();
+        let out = card().shift_backward(&there(&shift), &batches, &wiring, &there(&d_shift));
+        assert_same(&out.unwrap(), &cpu, 1e-5, "shift_backward");
+
+        for bias_shape in [vec![n_genes], vec![n_segments, n_genes]] {
+            let bias = problem.tensor(&bias_shape, -1.0, 1.0);
+            let segments = problem.minibatch.segments.clone();
+            let logits = Cpu
+                .decode(&d_out, &segments, &problem.wiring, &weights, &bias)
+                .unwrap();
+            let out = card()
+                .decode(
+                    &there(&d_out),
+                    &segments,
+                    &wiring,
+                    &there(&weights),
+                    &there(&bias),
+                )
+                .unwrap();
+            assert_same(&out, &logits, 1e-5, "decode");
+            let shares = card().px_scale(&there(&logits)).unwrap();
+            assert_same(&shares, &Cpu.px_scale(&logits).unwrap(), 1e-5, "px_scale");
+            let center = problem.tensor(&[n_genes, 1], 0.0, 5.0);
+            let log = card()
+                .log_px_scale(&there(&logits), 1e4, &there(&center))
+                .unwrap();
+            let cpu = Cpu.log_px_scale(&logits, 1e4, &center).unwrap();
+            assert_same(&log, &cpu, 1e-5, "log_px_scale");
+        }
+    }
+}
+
+#[test]
+fn the_count_loss_is_that_of_the_processor() {
+    for mut problem in problems() {
+        let (n_genes, n_segments) = (problem.wiring.n_genes(), problem.segments().len());
+        let n_slots = problem.wiring.n_slots();
+        let hidden = problem.tensor(&[problem.n_cells(), problem.wiring.n_hidden], 0.0, 1.0);
+        let [scale, dropout] = [(); 2].map(|()| problem.tensor(&[n_slots], -1.0, 1.0));
+        let scale_bias = problem.tensor(&[n_segments, n_genes], -2.0, 2.0);
+        let dropout_bias = problem.tensor(&[n_genes], -3.0, 1.0);
+        // Beyond what dispersions are limited to on both sides, too.
+        let mut log_theta = problem
+            .tensor(&[n_genes], -3.0, 3.0)
+            .to_vec1::<f32>()
+            .unwrap();
+        (log_theta[2], log_theta[3]) = (-70.0, 12.0);
+        let log_theta = Tensor::from_vec(log_theta, n_genes, &Device::Cpu).unwrap();
+        let wiring = card().wiring(&problem.wiring).unwrap();
+        let on_card = card().minibatch(problem.minibatch.clone().into()).unwrap();
+        let all = [
+            &scale,
+            &dropout,
+            &scale_bias,
+            &dropout_bias,
+            &log_theta,
+            &hidden,
+        ];
+        let [scale_, dropout_, scale_bias_, dropout_bias_, log_theta_, hidden_] = all.map(there);
+        for likelihood in [Likelihood::Zinb, Likelihood::Nb, Likelihood::Poisson] {
+            let head = |weights, bias| HeadTensors { weights, bias };
+            let cpu = Cpu.count_loss(
+                &CountLossInput {
+                    likelihood,
+                    minibatch: &problem.minibatch,
+                    wiring: &problem.wiring,
+                    hidden: &hidden,
+                    parameters: LossTensors {
+                        scale: head(&scale, &scale_bias),
+                        dropout: likelihood
+                            .has_dropout()
+                            .then_some(head(&dropout, &dropout_bias)),
+                        log_theta: likelihood.has_dispersion().then_some(&log_theta),
+                    },
+                    statistics: &GeneStatistic::ALL,
+                },
+                true,
+                &mut Default::default(),
+            );
+            let input = CountLossInput {
+                likelihood,
+                minibatch: &on_card,
+                wiring: &wiring,
+                hidden: &hidden_,
+                parameters: LossTensors {
+                    scale: head(&scale_, &scale_bias_),
+                    dropout: likelihood
+                        .has_dropout()
+                        .then_some(head(&dropout_, &dropout_bias_)),
+                    log_theta: likelihood.has_dispersion().then_some(&log_theta_),
+                },
+                statistics: &GeneStatistic::ALL,
+            };
+            let mut memory = Default::default();
+            let found = card().count_loss(&input, true, &mut memory).unwrap();
+            let value = card().count_loss(&input, false, &mut memory).unwrap();
+            assert!(value.gradients.is_none());
+            let again = card().count_loss(&input, true, &mut memory).unwrap();
+            let cpu = cpu.unwrap();
+            let name = format!("{likelihood:?}, {n_segments} segments");
+            assert_same(
+                &value.value,
+                &cpu.value,
+                1e-6,
+                &format!("{name}: value alone"),
+            );
+            for ((what, card), (_, cpu)) in parts(&found).into_iter().zip(parts(&cpu)) {
+                assert_same(&card, &cpu, 2e-5, &format!("{name}: {what}"));
+            }
+            for ((what, first), (_, second)) in parts(&found).into_iter().zip(parts(&again)) {
+                assert_eq!(bits(&first), bits(&second), "{name}: {what} a second time");
+            }
+        }
+    }
+}
+
+/// All that a loss is made of; statistics one by one, as their sizes differ.
+fn parts(loss: &CountLoss) -> Vec<(String, Tensor)> {
+    let mut all = vec![("value".to_string(), loss.value.clone())];
+    let Some(found) = &loss.gradients else {
+        return all;
+    };
+    let mut add = |what: &str, tensor: &Tensor| all.push((what.into(), tensor.clone()));
+    add("hidden", &found.hidden);
+    add("scale weights", &found.scale.weights);
+    add("scale bias", &found.scale.bias);
+    if let Some(dropout) = &found.dropout {
+        add("dropout weights", &dropout.weights);
+        add("dropout bias", &dropout.bias);
+    }
+    if let Some(log_theta) = &found.log_theta {
+        add("log_theta", log_theta);
+    }
+    for (k, statistic) in GeneStatistic::ALL.iter().enumerate() {
+        add(&format!("{statistic:?}"), &found.gene_sums.get(k).unwrap());
+    }
+    all
+}
+
+#[test]
+fn normalisation_and_adam_are_those_of_the_processor() {
+    let mut problem = Problem::new(40, 16, &[9], 1);
+    let rule = NormRule {
+        epsilon: 1e-3,
+        momentum: 0.01,
+    };
+    for (n_cells, n) in [(1, 5), (9, 33), (150, 40)] {
+        let x = problem.tensor(&[n_cells, n], -1.0, 3.0);
+        let d_out = problem.tensor(&[n_cells, n], -1.0, 1.0);
+        let [gamma, beta, mean, variance] = [(); 4].map(|()| problem.tensor(&[n], 0.5, 2.0));
+        let run = |place: &dyn Fn(&Tensor) -> Tensor, device: &Device| {
+            let [gamma, beta, mean, variance] = [&gamma, &beta, &mean, &variance]
+                .map(|t| Var::from_tensor(&t.to_device(device).unwrap()).unwrap());
+            let norm = NormTensors {
+                gamma: &gamma,
+                beta: &beta,
+                mean: &mean,
+                variance: &variance,
+            };
+            let (x, d_out) = (place(&x), place(&d_out));
+            let (out, statistics, back) = if device.is_cpu() {
+                let (out, s) = Cpu.normalise(&x, norm, rule).unwrap();
+                let back = Cpu
+                    .normalise_backward(&x, &gamma, &s, 1e-3, &d_out)
+                    .unwrap();
+                (out, s, back)
+            } else {
+                let (out, s) = card().normalise(&x, norm, rule).unwrap();
+                let back = card()
+                    .normalise_backward(&x, &gamma, &s, 1e-3, &d_out)
+                    .unwrap();
+                (out, s, back)
+            };
+            let [d_x, d_gamma, d_beta] = back;
+            let running = [&mean, &variance].map(|v| v.as_tensor().clone());
+            let [mean, variance] = running;
+            vec![
+                out,
+                statistics.mean,
+                statistics.variance,
+                d_x,
+                d_gamma,
+                d_beta,
+                mean,
+                variance,
+            ]
+        };
+        let cpu = run(&Tensor::clone, &Device::Cpu);
+        let found = run(&there, card().device());
+        for (i, (card, cpu)) in found.iter().zip(&cpu).enumerate() {
+            assert_same(
+                card,
+                cpu,
+                1e-5,
+                &format!("normalisation of {n_cells} cells, {i}"),
+            );
+        }
+    }
+
+    let rule = AdamRule {
+        betas: [0.9, 0.999],
+        step: 0.01,
+        root_correction: 0.03,
+        eps: 0.01,
+        weight_decay: 0.1,
+    };
+    for rows in [None, Some(&[4, 1][..])] {
+        let parameter = problem.tensor(&[6, 50], -1.0, 1.0);
+        let gradient = problem.tensor(&[rows.map_or(6, <[usize]>::len), 50], -1.0, 1.0);
+        let moments = problem.tensor(&[2, 6, 50], 0.0, 1.0);
+        let copies = [&parameter, &moments].map(there);
+        let [parameter_, moments_] = copies;
+        for _ in 0..2 {
+            Cpu.adam(&parameter, &gradient, rows, &moments, rule)
+                .unwrap();
+            card()
+                .adam(&parameter_, &there(&gradient), rows, &moments_, rule)
+                .unwrap();
+        }
+        assert_same(&parameter_, &parameter, 1e-6, "adam: parameter");
+        assert_same(&moments_, &moments, 1e-6, "adam: moments");
+    }
+    let outside = Some(&[6][..]);
+    let [parameter, moments] = [[6, 50], [2, 300]].map(|shape| problem.tensor(&shape, 0.0, 1.0));
+    let gradient = problem.tensor(&[1, 50], 0.0, 1.0);
+    let refused = card().adam(
+        &there(&parameter),
+        &there(&gradient),
+        outside,
+        &there(&moments),
+        rule,
+    );
+    assert!(refused.is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_any_kernel_starts() {
+    let mut problem = Problem::new(40, 16, &[9], 1);
+    let wiring = card().wiring(&problem.wiring).unwrap();
+    let on_card = card().minibatch(problem.minibatch.clone().into()).unwrap();
+    let [short, bias] = [[3], [16]].map(|shape| there(&problem.tensor(&shape, 0.0, 1.0)));
+    let refused = card().encode(&on_card, &wiring, &short, &bias).unwrap_err();
+    assert!(
+        refused.to_string().contains("values are needed"),
+        "{refused}"
+    );
+    let other = Problem::new(33, 16, &[9], 1);
+    let other = card().wiring(&other.wiring).unwrap();
+    assert!(card().encode(&on_card, &other, &short, &bias).is_err());
+    let on_host = problem.tensor(&[problem.wiring.n_slots()], 0.0, 1.0);
+    let refused = card()
+        .encode(&on_card, &wiring, &on_host, &bias)
+        .unwrap_err();
+    assert!(refused.to_string().contains("another device"), "{refused}");
+}
