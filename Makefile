@@ -6,7 +6,7 @@ BUILD = $(CURDIR)/target/r
 VERSION = $(shell sed -n 's/^Version: *//p' DESCRIPTION)
 TARBALL = $(BUILD)/scVAE_$(VERSION).tar.gz
 LIBRARY = $(BUILD)/library
-SOURCES = DESCRIPTION NAMESPACE Cargo.toml Cargo.lock configure cleanup \
+SOURCES = DESCRIPTION NAMESPACE Cargo.toml Cargo.lock build.rs configure cleanup \
   $(shell find R src man tests inst vignettes -type f -not -name '*.o' -not -name '*.so' \
     -not -name Makevars -not -name rust-built -not -path 'src/rust-target/*' 2>/dev/null)
 
@@ -15,25 +15,39 @@ export SCVAE_CARGO_TARGET ?= $(CURDIR)/target
 export SCVAE_TEST_DATA ?= $(abspath $(CURDIR)/../shared/data)
 export BUILD TARBALL
 
-.PHONY: help deps test test-seurat5 test-slurm demo bench-speed docs tarball dist clean
+# The R package is built for the CPU here, nvcc or not, so that it shares what the tests have compiled.
+export SCVAE_CUDA ?= 0
+
+.PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm demo bench-speed bench-gpu docs \
+  tarball dist clean
 
 help:
-	@echo 'make test          all checks: Rust, R, documentation, R CMD check'
+	@echo 'make test          all checks: Rust, R, documentation, R CMD check, the CUDA backend'
+	@echo 'make test-cuda     the CUDA backend alone, on a CPU that plays a GPU'
+	@echo 'make test-gpu      its tests on a GPU, to target/gpu-tests.json'
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
 	@echo 'make test-slurm    scScore() over a Slurm cluster of one node, started for it'
 	@echo 'make demo          fit simulated counts, write demo-output/'
 	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
 	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
+	@echo 'make bench-gpu     training speed on a GPU, beside scVI if PYTHON has it: target/bench-gpu.jsonl'
 	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE and man/ anew'
 	@echo 'make dist          the source package; VENDOR=1: with all crates, builds offline'
 	@echo 'make deps          install the Debian packages that are missing'
-	@echo 'make clean         remove what was made, the compiled crates excepted'
+	@echo 'make clean         remove what was made, the compiled crates and the CUDA toolkit excepted'
 
 deps:
 	@tools/install-deps.sh
 
 test: deps
 	@tools/run-tests.sh
+
+test-cuda: deps
+	@tools/cuda-tests.sh
+
+# With programs that were built elsewhere, neither Rust nor R is needed.
+test-gpu: $(if $(CUDA_TEST_BINARY),,deps)
+	@tools/gpu-tests.sh test target/gpu-tests.json
 
 test-seurat5:
 	@tools/install-deps.sh debootstrap
@@ -58,6 +72,9 @@ PYTHON ?= python3
 bench-speed: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
 	R_LIBS='$(LIBRARY)' PYTHON='$(PYTHON)' bench/speed.sh '$(SCVAE_TEST_DATA)'
+
+bench-gpu: $(if $(CUDA_SPEED_BINARY),,deps)
+	@PYTHON='$(PYTHON)' tools/gpu-tests.sh bench target/bench-gpu.jsonl
 
 docs: deps
 	. tools/build-env.sh && cargo run --quiet --release --features r --bin wrappers
@@ -92,3 +109,4 @@ endif
 clean:
 	./cleanup
 	rm -rf $(BUILD) demo-output scVAE_*.tar.gz
+	rm -rf $(SCVAE_CARGO_TARGET)/cuda-on-cpu target/gpu-tests.json target/bench-gpu.jsonl

@@ -12,6 +12,10 @@ rs_version <- function() .Call(wrap__rs_version)
 #' @noRd
 rs_devices <- function() .Call(wrap__rs_devices)
 
+#' Whether graphics cards may round the factors of dense products to ten bits.
+#' @noRd
+rs_allow_tf32 <- function(allowed) .Call(wrap__rs_allow_tf32, allowed)
+
 #' Threads that this process can run at once, by its affinity and its control group; 1 if that cannot be known.
 #' @noRd
 rs_available_threads <- function() .Call(wrap__rs_available_threads)

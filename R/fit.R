@@ -97,7 +97,9 @@
 #'   second) or `"auto"`: the first card if the package was built for them and one is there, else
 #'   the processor. See [scvaeInfo()]. Both train the same model with the same random draws; the
 #'   results agree but for rounding, which a training can amplify. The same card gives the same
-#'   result at every run, and a model trained on one device is used on any.
+#'   result at every run, and a model trained on one device is used on any. With
+#'   `options(scVAE.tf32 = TRUE)` a card rounds the factors of dense products to ten bits (TF32),
+#'   which is faster.
 #' @param verbose Show progress. FALSE: nothing is printed, warnings apart.
 #' @section Expression space:
 #' The latent dimensions all have about unit spread, whatever they mean. With

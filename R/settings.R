@@ -205,13 +205,14 @@ check_settings <- function(s, call) {
 # A device by its name. Whether it is there, the compiled code says. A build for graphics cards that finds none says so
 # once: it may be what the user wonders about.
 check_device <- function(device, call) {
-  if (length(device) == 1 && is.character(device) && grepl("^cuda:[0-9]+$", device)) {
-    return(device)
+  is_numbered <- is.character(device) && length(device) == 1 && grepl("^cuda:[0-9]+$", device)
+  if (!is_numbered) {
+    device <- check_choice(device, c("auto", "cpu", "cuda"), "device", call)
   }
-  device <- check_choice(device, c("auto", "cpu", "cuda"), "device", call)
-  if (device == "auto" && "cuda" %in% rust_call(rs_version())$features) {
+  if (device != "cpu" && "cuda" %in% rust_call(rs_version())$features) {
+    rust_call(rs_allow_tf32(isTRUE(getOption("scVAE.tf32"))))
     missing <- rust_call(rs_devices())$cuda_missing
-    if (!is.null(missing)) {
+    if (device == "auto" && !is.null(missing)) {
       cli::cli_inform(
         "No graphics card is used: {missing}.",
         class = "scvae_message",

@@ -24,10 +24,10 @@ pub fn on_device<W: OnDevice>(name: &str, work: W) -> Result<W::Output> {
     match Wanted::of(name)? {
         Wanted::Cpu => work.run(&Cpu),
         #[cfg(feature = "cuda")]
-        Wanted::Card(ordinal) => work.run(&super::cuda::open(ordinal)?),
+        Wanted::Card(ordinal) => on_card(&super::cuda::open(ordinal)?, work),
         #[cfg(feature = "cuda")]
         Wanted::Any => match super::cuda::open(0) {
-            Ok(card) => work.run(&card),
+            Ok(card) => on_card(&card, work),
             Err(_) => work.run(&Cpu),
         },
         #[cfg(not(feature = "cuda"))]
@@ -35,6 +35,19 @@ pub fn on_device<W: OnDevice>(name: &str, work: W) -> Result<W::Output> {
         #[cfg(not(feature = "cuda"))]
         Wanted::Any => work.run(&Cpu),
     }
+}
+
+/// A card whose memory is used up says so in its own words; these name the cure.
+#[cfg(feature = "cuda")]
+fn on_card<W: OnDevice>(card: &super::Cuda, work: W) -> Result<W::Output> {
+    work.run(card).map_err(|e| match e.to_string().contains("OUT_OF_MEMORY") {
+        true => Error::Argument(format!(
+            "the graphics card has too little memory ({}): use a smaller batch_size, fewer genes (min_cells) or device = \
+             \"cpu\"",
+            card.memory()
+        )),
+        false => e,
+    })
 }
 
 /// Whether the device of this name can be had.
@@ -57,6 +70,12 @@ fn no_cuda(name: &str) -> Error {
         "device = \"{name}\": this build trains on the CPU only; use device = \"auto\", or install the package anew with \
          SCVAE_CUDA=1 where nvcc is"
     ))
+}
+
+/// Whether cards may round the factors of dense products to ten bits of mantissa (TF32), which is faster; off unless this
+/// is called. It holds for the whole process.
+pub fn allow_tf32(allowed: bool) {
+    candle_core::cuda::set_gemm_reduced_precision_f32(allowed);
 }
 
 /// A device that can be had, or the reason why there is none of its kind.

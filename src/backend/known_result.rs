@@ -1,17 +1,21 @@
 //! Operations for back-propagation whose result is computed before they are recorded.
+//!
+//! On the processor the tensor library records them. On a card they are recorded here: in the library each gradient would
+//! start from zeros and be added to them, two launches that take the host longer than the card.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
+use candle_core::op::BackpropOp;
 use candle_core::{
-    bail, CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result as CandleResult,
-    Shape, Storage, Tensor, TensorId,
+    bail, CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result as CandleResult, Shape,
+    Storage, Tensor, TensorId,
 };
 
-/// `result` as an operation of one to three inputs. `way_back` turns the gradient of the result into those of the
-/// inputs, in their order.
+/// `result` as an operation of some inputs, of one to three on the processor. `way_back` turns the gradient of the result
+/// into those of the inputs, in their order.
 ///
 /// # Errors
 /// With another number of inputs.
@@ -20,11 +24,11 @@ pub(crate) fn known_result(
     result: Tensor,
     way_back: impl Fn(&Tensor) -> CandleResult<Vec<Tensor>> + Send + Sync + 'static,
 ) -> CandleResult<Tensor> {
-    let op = KnownResult {
-        result,
-        parameters: Vec::new(),
-        way_back: Box::new(way_back),
-    };
+    let way_back = Box::new(way_back);
+    if result.device().is_cuda() {
+        return Ok(record(inputs, result, way_back));
+    }
+    let op = KnownResult { result, way_back };
     match inputs {
         [a] => a.apply_op1(op),
         [a, b] => a.apply_op2(b, op),
@@ -33,49 +37,91 @@ pub(crate) fn known_result(
     }
 }
 
-/// `result` as an operation of one input and of parameters, whose gradients `way_back` gives after the input's. Those of
-/// the parameters are kept aside, see [`back_propagate`]: in the tensor library each would start from zeros and be added.
-///
-/// # Errors
-/// When memory cannot be had.
-#[cfg(feature = "cuda")]
-pub(crate) fn known_layer(
-    input: &Tensor,
-    parameters: &[&candle_core::Var],
-    result: Tensor,
-    way_back: impl Fn(&Tensor) -> CandleResult<Vec<Tensor>> + Send + Sync + 'static,
-) -> CandleResult<Tensor> {
-    input.apply_op1(KnownResult {
-        result,
-        parameters: parameters.iter().map(|p| p.as_tensor().id()).collect(),
-        way_back: Box::new(way_back),
-    })
+/// What was computed on a card, in order.
+#[derive(Default)]
+pub(crate) struct Recording {
+    operations: Vec<Operation>,
 }
 
-/// Gradients of parameters by the identity of their tensors.
-pub(crate) type ParameterGradients = HashMap<TensorId, Tensor>;
+struct Operation {
+    inputs: Vec<TensorId>,
+    result: Tensor,
+    way_back: WayBack,
+}
 
 thread_local! {
-    /// Where the gradients of parameters go while a loss is propagated back on this thread.
-    static ASIDE: RefCell<Option<ParameterGradients>> = const { RefCell::new(None) };
+    /// What is being recorded on this thread.
+    static CURRENT: RefCell<Option<Recording>> = const { RefCell::new(None) };
 }
 
-/// Propagates a loss back: the gradients that the tensor library keeps, and those that were kept aside.
-///
-/// # Errors
-/// When memory cannot be had.
-pub(crate) fn back_propagate(loss: &Tensor) -> CandleResult<(GradStore, ParameterGradients)> {
-    ASIDE.set(Some(HashMap::new()));
-    let propagated = loss.backward();
-    let aside = ASIDE.take().unwrap_or_default();
-    Ok((propagated?, aside))
+fn record(inputs: &[&Tensor], result: Tensor, way_back: WayBack) -> Tensor {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(recording) = current {
+            recording.operations.push(Operation {
+                inputs: inputs.iter().map(|input| input.id()).collect(),
+                result: result.clone(),
+                way_back,
+            });
+        }
+    });
+    result
+}
+
+impl Recording {
+    /// Does the work and records what it computes on a card.
+    ///
+    /// # Errors
+    /// As the work.
+    pub(crate) fn of<T>(work: impl FnOnce() -> crate::Result<T>) -> crate::Result<(T, Self)> {
+        CURRENT.set(Some(Recording::default()));
+        let done = work();
+        let recording = CURRENT.take().unwrap_or_default();
+        Ok((done?, recording))
+    }
+
+    /// A scalar that was recorded, in a form in which the tensor library finds its gradient.
+    pub(crate) fn end(&mut self, scalar: &Tensor) -> CandleResult<Tensor> {
+        let made = self.operations.iter_mut().rev();
+        let Some(operation) = made.into_iter().find(|o| o.result.id() == scalar.id()) else {
+            return Ok(scalar.clone());
+        };
+        let storage = {
+            let (storage, layout) = scalar.storage_and_layout();
+            storage.try_clone(layout)?
+        };
+        operation.result = Tensor::from_storage(storage, scalar.shape(), BackpropOp::none(), true);
+        Ok(operation.result.clone())
+    }
+
+    /// Takes the gradients that the tensor library found back to everything that was recorded.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub(crate) fn back(&self, found: &GradStore) -> CandleResult<HashMap<TensorId, Tensor>> {
+        let mut gradients = HashMap::new();
+        for operation in self.operations.iter().rev() {
+            let own = gradients.remove(&operation.result.id());
+            let Some(own) = own.or_else(|| found.get(&operation.result).cloned()) else {
+                continue;
+            };
+            let of_inputs = (operation.way_back)(&own)?;
+            for (&input, gradient) in operation.inputs.iter().zip(of_inputs) {
+                let sum = match gradients.remove(&input) {
+                    Some(known) => (known + gradient)?,
+                    None => gradient,
+                };
+                gradients.insert(input, sum);
+            }
+        }
+        Ok(gradients)
+    }
 }
 
 type WayBack = Box<dyn Fn(&Tensor) -> CandleResult<Vec<Tensor>> + Send + Sync>;
 
+/// An operation that the tensor library records.
 struct KnownResult {
     result: Tensor,
-    parameters: Vec<TensorId>,
     way_back: WayBack,
 }
 
@@ -90,36 +136,10 @@ impl KnownResult {
         }
     }
 
-    fn on_cuda(&self) -> CandleResult<(CudaStorage, Shape)> {
-        let (storage, layout) = self.result.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => bail!("the result lies on another device than its inputs"),
-        }
-    }
-
     fn gradients<const N: usize>(&self, d_out: &Tensor) -> CandleResult<[Option<Tensor>; N]> {
         let mut gradients = (self.way_back)(d_out)?.into_iter();
-        let of_inputs = std::array::from_fn(|_| gradients.next());
-        for (&parameter, gradient) in self.parameters.iter().zip(gradients) {
-            keep_aside(parameter, gradient)?;
-        }
-        Ok(of_inputs)
+        Ok(std::array::from_fn(|_| gradients.next()))
     }
-}
-
-fn keep_aside(parameter: TensorId, gradient: Tensor) -> CandleResult<()> {
-    ASIDE.with_borrow_mut(|aside| {
-        let Some(aside) = aside else {
-            bail!("gradients of parameters are kept where a loss is propagated back");
-        };
-        let sum = match aside.remove(&parameter) {
-            Some(known) => (known + gradient)?,
-            None => gradient,
-        };
-        aside.insert(parameter, sum);
-        Ok(())
-    })
 }
 
 impl CustomOp1 for KnownResult {
@@ -129,10 +149,6 @@ impl CustomOp1 for KnownResult {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         self.on_cpu()
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> CandleResult<(CudaStorage, Shape)> {
-        self.on_cuda()
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, d_out: &Tensor) -> CandleResult<Option<Tensor>> {
@@ -154,16 +170,6 @@ impl CustomOp2 for KnownResult {
         _: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         self.on_cpu()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> CandleResult<(CudaStorage, Shape)> {
-        self.on_cuda()
     }
 
     fn bwd(
@@ -193,18 +199,6 @@ impl CustomOp3 for KnownResult {
         _: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         self.on_cpu()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> CandleResult<(CudaStorage, Shape)> {
-        self.on_cuda()
     }
 
     fn bwd(

@@ -19,6 +19,7 @@ use candle_nn::{Linear, Module};
 
 use crate::counts::CountsView;
 use crate::kernels::{GeneStatistic, Likelihood, Segment, Wiring};
+use crate::layers::Dense;
 use crate::sampling::{CellRows, MiniBatch};
 use crate::Result;
 
@@ -26,10 +27,10 @@ pub use crate::kernels::AdamRule;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaCells, CudaMiniBatch, CudaWiring, ResidentCounts, Scratch};
-pub use device::{check_device, cuda_missing, devices, on_device, DeviceInfo, OnDevice};
-#[cfg(feature = "cuda")]
-pub(crate) use known_result::known_layer;
-pub(crate) use known_result::{back_propagate, known_result, ParameterGradients};
+pub use device::{
+    allow_tf32, check_device, cuda_missing, devices, on_device, DeviceInfo, OnDevice,
+};
+pub(crate) use known_result::{known_result, Recording};
 
 /// The passes over genes, and what else is done by hand, on one kind of device. All tensors are single precision unless
 /// said otherwise, and lie on [`Backend::device`]. `weights` hold one value per slot of the wiring.
@@ -211,13 +212,51 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         Linear::new(weight, Some(bias)).forward(x)
     }
 
-    /// A batchified module, `x + beta * TanhShrink(x weight^T + bias)`, recorded for back-propagation.
+    /// A batchified module, `x + beta * TanhShrink(x weight^T + bias)`, with weight and bias of their own for each segment's
+    /// rows, recorded for back-propagation.
     ///
     /// # Errors
     /// When shapes do not fit.
-    fn correct(&self, x: &Tensor, weight: &Var, bias: &Var, beta: f64) -> CandleResult<Tensor> {
-        let g = self.linear(x, weight, bias)?;
-        x + ((&g - g.tanh()?)? * beta)?
+    fn correct(
+        &self,
+        x: &Tensor,
+        segments: &[Segment],
+        layers: &[&Dense],
+        beta: f64,
+    ) -> CandleResult<Tensor> {
+        let corrected = segments.iter().zip(layers).map(|(segment, layer)| {
+            let part = x.narrow(0, segment.rows.start, segment.rows.len())?;
+            let g = self.linear(&part, &layer.weight, &layer.bias)?;
+            &g - g.tanh()?
+        });
+        let corrected = corrected.collect::<CandleResult<Vec<_>>>()?;
+        x + (Tensor::cat(&corrected, 0)? * beta)?
+    }
+
+    /// Normalisation by running statistics, then ReLU, recorded for back-propagation to `x`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn apply_norm(&self, x: &Tensor, norm: NormTensors, rule: NormRule) -> CandleResult<Tensor> {
+        let sd = (norm.variance.as_tensor() + rule.epsilon)?.sqrt()?;
+        x.broadcast_sub(norm.mean)?
+            .broadcast_div(&sd)?
+            .broadcast_mul(norm.gamma)?
+            .broadcast_add(norm.beta)?
+            .relu()
+    }
+
+    /// Takes a row of `shift` off each row of `x`, that of its segment, recorded for back-propagation.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn take_off(&self, x: &Tensor, shift: &Tensor, segments: &[Segment]) -> CandleResult<Tensor> {
+        let rows = segments.iter().enumerate();
+        let rows: Vec<u32> = rows
+            .flat_map(|(row, s)| std::iter::repeat_n(row as u32, s.rows.len()))
+            .collect();
+        let n_cells = rows.len();
+        x - shift.index_select(&Tensor::from_vec(rows, n_cells, self.device())?, 0)?
     }
 
     /// A draw of z, `mean + sd * noise`, and its divergence from the standard normal, mean over cells, recorded for

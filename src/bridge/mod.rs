@@ -40,6 +40,13 @@ fn rs_devices() -> List {
     )
 }
 
+/// Whether graphics cards may round the factors of dense products to ten bits.
+/// @noRd
+#[extendr]
+fn rs_allow_tf32(allowed: bool) {
+    crate::backend::allow_tf32(allowed);
+}
+
 /// Threads that this process can run at once, by its affinity and its control group; 1 if that cannot be known.
 /// @noRd
 #[extendr]
@@ -51,6 +58,7 @@ extendr_module! {
     mod scvae;
     fn rs_version;
     fn rs_devices;
+    fn rs_allow_tf32;
     fn rs_available_threads;
     use consensus;
     use files;

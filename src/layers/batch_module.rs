@@ -47,15 +47,8 @@ impl BatchModule {
         segments: &[Segment],
         level: impl Fn(usize) -> usize,
     ) -> CandleResult<Tensor> {
-        let mut parts = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let part = x.narrow(0, segment.rows.start, segment.rows.len())?;
-            let Dense { weight, bias } = &self.sub_modules[level(segment.batch)];
-            parts.push(backend.correct(&part, weight, bias, self.beta)?);
-        }
-        match &parts[..] {
-            [all] => Ok(all.clone()),
-            several => Tensor::cat(several, 0),
-        }
+        let of_segment = |segment: &Segment| &self.sub_modules[level(segment.batch)];
+        let layers: Vec<&Dense> = segments.iter().map(of_segment).collect();
+        backend.correct(x, segments, &layers, self.beta)
     }
 }

@@ -47,25 +47,23 @@ impl BatchNorm {
         x: &Tensor,
         factors: Option<Tensor>,
     ) -> CandleResult<Tensor> {
-        let norm = NormTensors {
-            gamma: &self.gamma,
-            beta: &self.beta,
-            mean: &self.running_mean,
-            variance: &self.running_var,
-        };
-        backend.activate(x, norm, RULE, factors)
+        backend.activate(x, self.tensors(), RULE, factors)
     }
 
     /// Normalises cells x features by the running statistics, then ReLU.
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn apply(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let sd = (self.running_var.as_tensor() + RULE.epsilon)?.sqrt()?;
-        x.broadcast_sub(&self.running_mean)?
-            .broadcast_div(&sd)?
-            .broadcast_mul(&self.gamma)?
-            .broadcast_add(&self.beta)?
-            .relu()
+    pub fn apply<B: Backend>(&self, backend: &B, x: &Tensor) -> CandleResult<Tensor> {
+        backend.apply_norm(x, self.tensors(), RULE)
+    }
+
+    fn tensors(&self) -> NormTensors<'_> {
+        NormTensors {
+            gamma: &self.gamma,
+            beta: &self.beta,
+            mean: &self.running_mean,
+            variance: &self.running_var,
+        }
     }
 }

@@ -145,12 +145,7 @@ impl Encoder {
         let batches: Vec<usize> = segments.iter().map(|s| s.batch).collect();
         let shift = rows_of_segments(&shift.as_detached_tensor(), segments, |batch| batch)?;
         let shift = sparse_shift(*backend, &shift, &batches, wiring, &self.weights)?;
-        let rows = segments.iter().enumerate();
-        let rows: Vec<u32> = rows
-            .flat_map(|(row, s)| std::iter::repeat_n(row as u32, s.rows.len()))
-            .collect();
-        let n_cells = rows.len();
-        x - shift.index_select(&Tensor::from_vec(rows, n_cells, backend.device())?, 0)?
+        backend.take_off(&x, &shift, segments)
     }
 
     /// q(z | x) of a mini-batch's cells.

@@ -1,12 +1,12 @@
 //! The loss of a mini-batch, and from there to the gradient of every parameter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result as CandleResult, Tensor, Var};
 
 use super::{Decoder, TensorId};
-use crate::backend::{back_propagate, CountLossGradients, ParameterGradients};
+use crate::backend::{CountLossGradients, Recording};
 use crate::batches::Design;
 use crate::kernels::Segment;
 
@@ -18,6 +18,8 @@ pub struct Loss {
     pub kl: Tensor,
     /// The sums over cells that the criterion asks for, statistics x segments x genes; where gradients are wanted.
     pub gene_sums: Option<Tensor>,
+    /// What came before, as far as the tensor library does not know of it.
+    pub(super) recording: Recording,
     /// Of the decoder's last layer, whose gradients are found together with the loss.
     pub(super) last_layer: BTreeMap<TensorId, Gradient>,
 }
@@ -39,7 +41,7 @@ pub enum Gradient {
 /// Gradients of `reconstruction + kl_weight * kl` with respect to the model's parameters.
 pub struct Gradients {
     propagated: GradStore,
-    aside: ParameterGradients,
+    recorded: HashMap<candle_core::TensorId, Tensor>,
     last_layer: BTreeMap<TensorId, Gradient>,
 }
 
@@ -57,10 +59,10 @@ impl Loss {
     /// # Errors
     /// When memory cannot be had.
     pub fn gradients(&self, kl_weight: f64) -> CandleResult<Gradients> {
-        let (propagated, aside) = back_propagate(&self.total(kl_weight)?)?;
+        let propagated = self.total(kl_weight)?.backward()?;
         Ok(Gradients {
+            recorded: self.recording.back(&propagated)?,
             propagated,
-            aside,
             last_layer: self.last_layer.clone(),
         })
     }
@@ -72,8 +74,8 @@ impl Gradients {
         match self.last_layer.get(&id) {
             Some(gradient) => Some(gradient.clone()),
             None => {
-                let aside = self.aside.get(&parameter.as_tensor().id());
-                let gradient = aside.or_else(|| self.propagated.get(parameter));
+                let recorded = self.recorded.get(&parameter.as_tensor().id());
+                let gradient = recorded.or_else(|| self.propagated.get(parameter));
                 gradient.cloned().map(Gradient::Whole)
             }
         }

@@ -77,7 +77,7 @@ impl Mode {
         with_dropout: bool,
     ) -> CandleResult<Tensor> {
         let Mode::Train { dropout } = self else {
-            return norm.apply(x);
+            return norm.apply(backend, x);
         };
         let factors = match with_dropout {
             true => dropout.next(x)?,

@@ -11,7 +11,7 @@ use super::loss::of_last_layer;
 use super::{
     BatchMasks, Decoder, DensePart, Encoder, Level, Loss, Mode, NormPart, Settings, TensorId,
 };
-use crate::backend::{known_result, Backend, CountLossInput, Cpu};
+use crate::backend::{known_result, Backend, CountLossInput, Cpu, Recording};
 use crate::batches::{Design, InitialValues};
 use crate::kernels::{Segment, Wiring};
 use crate::layers::{
@@ -206,6 +206,21 @@ impl<B: Backend> Vae<B> {
         mode: &mut Mode,
         memory: &mut B::LossMemory,
     ) -> Result<Loss> {
+        let (mut loss, mut recording) =
+            Recording::of(|| self.recorded_loss(cells, noise, mode, memory))?;
+        loss.reconstruction = recording.end(&loss.reconstruction)?;
+        loss.kl = recording.end(&loss.kl)?;
+        loss.recording = recording;
+        Ok(loss)
+    }
+
+    fn recorded_loss(
+        &self,
+        cells: &B::Cells,
+        noise: &Tensor,
+        mode: &mut Mode,
+        memory: &mut B::LossMemory,
+    ) -> Result<Loss> {
         let on_device = self.backend.minibatch(cells.clone())?;
         let segments = &cells.segments()[..];
         let input = self.encoder_input(&on_device, segments);
@@ -230,6 +245,7 @@ impl<B: Backend> Vae<B> {
                 reconstruction: found.value,
                 kl,
                 gene_sums: None,
+                recording: Recording::default(),
                 last_layer: BTreeMap::new(),
             });
         };
@@ -239,6 +255,7 @@ impl<B: Backend> Vae<B> {
             reconstruction: known_result(&[&hidden], found.value, way_back)?,
             kl,
             gene_sums: Some(gradients.gene_sums.clone()),
+            recording: Recording::default(),
             last_layer: of_last_layer(gradients, decoder, segments, &self.design)?,
         })
     }

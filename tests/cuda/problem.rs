@@ -106,7 +106,7 @@ pub fn assert_same(card: &Tensor, cpu: &Tensor, relative: f64, what: &str) {
             .to_vec1()
             .unwrap()
     };
-    let (card, cpu) = (of(card), of(cpu));
+    let (card, cpu, relative) = (of(card), of(cpu), crate::error(relative));
     let largest = cpu.iter().fold(SMALL, |most, x| most.max(x.abs()));
     for (i, (card, cpu)) in card.iter().zip(&cpu).enumerate() {
         assert!(

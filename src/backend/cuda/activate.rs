@@ -4,7 +4,7 @@ use candle_core::{Result as CandleResult, Tensor};
 
 use super::arguments::{Activate, Address};
 use super::card::{Card, Grid, Lent};
-use crate::backend::{BatchStatistics, NormRule, NormTensors};
+use crate::backend::{known_result, BatchStatistics, NormRule, NormTensors};
 
 /// As in `activate.cu`.
 const FEATURES: usize = 8;
@@ -75,6 +75,56 @@ impl WayBack {
         };
         card.launch("activate_back", grid(n), &arguments)?;
         Ok([d_x, d_gamma, d_beta])
+    }
+}
+
+/// Normalises by running statistics, then ReLU.
+pub(super) fn apply(
+    card: &Card,
+    x: &Tensor,
+    norm: NormTensors,
+    rule: NormRule,
+) -> CandleResult<Tensor> {
+    let by_running = ByRunning {
+        card: card.clone(),
+        x: x.detach(),
+        of: [norm.gamma, norm.beta, norm.mean, norm.variance].map(|of| of.detach()),
+        epsilon: rule.epsilon,
+    };
+    let out = by_running.launch("apply", None)?;
+    known_result(&[x], out, move |d_out| {
+        Ok(vec![by_running.launch("apply_back", Some(d_out))?])
+    })
+}
+
+struct ByRunning {
+    card: Card,
+    x: Tensor,
+    /// Gamma, beta, mean and variance.
+    of: [Tensor; 4],
+    epsilon: f64,
+}
+
+impl ByRunning {
+    fn launch(&self, kernel: &str, d_out: Option<&Tensor>) -> CandleResult<Tensor> {
+        let ((n_cells, n), card) = (self.x.dims2()?, &self.card);
+        let [gamma, beta, mean, variance] = &self.of;
+        let known = Known::new(card, &self.x, gamma, beta, None)?;
+        let (mean, variance) = (card.lend_exactly(mean, n)?, card.lend_exactly(variance, n)?);
+        let d_out = d_out.map(|d| card.lend_exactly(d, n_cells * n));
+        let d_out = d_out.transpose()?;
+        let made = card.fresh::<f32>(self.x.shape())?;
+        let at = card.lend::<f32>(&made)?.at;
+        let arguments = Activate {
+            running_mean: mean.at,
+            running_variance: variance.at,
+            out: at,
+            d_x: at,
+            d_out: d_out.as_ref().map_or(Address::default(), |d| d.at),
+            ..known.arguments(self.epsilon)
+        };
+        card.launch(kernel, Grid::over(n_cells * n), &arguments)?;
+        Ok(made)
     }
 }
 

@@ -195,6 +195,7 @@ arguments! {
         x: Address,
         product: Address,
         bias: Address,
+        segment: Address,
         n_rows: i32,
         n_columns: i32,
         beta: f32,
@@ -233,5 +234,59 @@ arguments! {
         root_correction: f32,
         eps: f32,
         weight_decay: f32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::card::MODULES;
+    use super::*;
+
+    /// The size of each kernel's argument, as the compiler of the kernels has it.
+    fn sizes_in_kernels() -> BTreeMap<String, usize> {
+        let mut sizes = BTreeMap::new();
+        for (ptx, _) in MODULES {
+            for entry in ptx.split(".visible .entry ").skip(1) {
+                let (name, rest) = entry.split_once('(').unwrap();
+                let (size, _) = rest.split_once(']').unwrap();
+                let (_, size) = size.rsplit_once('[').unwrap();
+                sizes.insert(name.to_string(), size.parse().unwrap());
+            }
+        }
+        sizes
+    }
+
+    #[test]
+    fn arguments_are_as_large_as_the_kernels_take_them_for() {
+        for (kernel, size) in sizes_in_kernels() {
+            let own = match &*kernel {
+                "activate" | "activate_back" | "apply" | "apply_back" => size_of::<Activate>(),
+                "adam" => size_of::<Adam>(),
+                "expand" | "collect" => size_of::<Connections>(),
+                "add_row" | "correct" | "correct_back" | "column_sums" | "take_off"
+                | "take_off_back" => size_of::<Dense>(),
+                "encode_back" => size_of::<EncodeBack>(),
+                "draw" | "draw_back" | "divergence" | "divergence_back" => size_of::<Latent>(),
+                "log_sum_of_parts" | "log_sum" => size_of::<LogSum>(),
+                "shares" => size_of::<Shares>(),
+                "add_bias" => size_of::<AddBias>(),
+                "sum_parts" => size_of::<SumParts>(),
+                "add_gene_sums" => size_of::<AddGeneSums>(),
+                name if name.starts_with("encode_") => size_of::<Encode>(),
+                name if name.starts_with("gather_") => size_of::<Gather>(),
+                _ => size_of::<CountLoss>(),
+            };
+            assert_eq!(own, size, "{kernel}");
+        }
+    }
+
+    #[test]
+    fn every_kernel_is_named_in_the_list_that_is_loaded() {
+        let listed = MODULES.iter().flat_map(|(_, names)| names.iter());
+        let mut listed: Vec<&str> = listed.copied().collect();
+        listed.sort_unstable();
+        assert_eq!(listed, sizes_in_kernels().into_keys().collect::<Vec<_>>());
     }
 }

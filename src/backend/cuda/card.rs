@@ -28,8 +28,11 @@ macro_rules! ptx {
 }
 
 /// The modules and the kernels in them.
-const MODULES: [(&str, &[&str]); 10] = [
-    (ptx!("activate"), &["activate", "activate_back"]),
+pub(super) const MODULES: [(&str, &[&str]); 10] = [
+    (
+        ptx!("activate"),
+        &["activate", "activate_back", "apply", "apply_back"],
+    ),
     (ptx!("adam"), &["adam"]),
     (ptx!("connections"), &["expand", "collect"]),
     (
@@ -49,7 +52,14 @@ const MODULES: [(&str, &[&str]); 10] = [
     ),
     (
         ptx!("dense"),
-        &["add_row", "correct", "correct_back", "column_sums"],
+        &[
+            "add_row",
+            "correct",
+            "correct_back",
+            "column_sums",
+            "take_off",
+            "take_off_back",
+        ],
     ),
     (
         ptx!("encode"),
@@ -149,10 +159,9 @@ impl Card {
         })
     }
 
-    /// Bytes that are free.
-    pub(super) fn free_memory(&self) -> CandleResult<usize> {
-        let (free, _) = self.cuda.cuda_stream().context().mem_get_info().w()?;
-        Ok(free)
+    /// Bytes that are free, and bytes in all.
+    pub(super) fn memory(&self) -> CandleResult<(usize, usize)> {
+        self.cuda.cuda_stream().context().mem_get_info().w()
     }
 
     /// Starts a kernel, after all that was started before.

@@ -130,7 +130,7 @@ impl ResidentCounts {
         };
         let few_genes = view.n_genes() <= 1 << 16;
         let bytes = n * (bytes_of_count + if few_genes { 2 } else { 4 });
-        if bytes as f64 > SHARE_OF_MEMORY * card.free_memory()? as f64 {
+        if bytes as f64 > SHARE_OF_MEMORY * card.memory()?.0 as f64 {
             return Ok(None);
         }
         Ok(Some(ResidentCounts {

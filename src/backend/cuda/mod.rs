@@ -26,11 +26,12 @@ use self::count_loss::{bias_of, check_genes, logits};
 
 use self::rows::DeviceRows;
 use super::{
-    known_layer, AdamRule, AdamUpdate, Backend, BatchStatistics, BeyondBatch, CountLoss,
+    known_result, AdamRule, AdamUpdate, Backend, BatchStatistics, BeyondBatch, CountLoss,
     CountLossInput, NormRule, NormTensors,
 };
 use crate::counts::CountsView;
 use crate::kernels::{Segment, Wiring};
+use crate::layers::Dense;
 use crate::sampling::MiniBatch;
 use crate::Result;
 
@@ -58,6 +59,17 @@ impl Cuda {
         Ok(Cuda {
             card: Card::new(ordinal)?,
         })
+    }
+
+    /// How much memory there is, and how much of it is free, for messages.
+    pub(super) fn memory(&self) -> String {
+        match self.card.memory() {
+            Ok((free, total)) => {
+                let mib = |bytes: usize| bytes >> 20;
+                format!("{} MiB, {} of them free", mib(total), mib(free))
+            }
+            Err(e) => e.to_string(),
+        }
     }
 
     /// A mini-batch's rows and a bias, as the kernels read them.
@@ -268,7 +280,7 @@ impl Backend for Cuda {
             factors,
         };
         let card = self.card.clone();
-        known_layer(x, &[norm.gamma, norm.beta], out, move |d_out| {
+        known_result(&[x, norm.gamma, norm.beta], out, move |d_out| {
             Ok(way.back(&card, d_out)?.to_vec())
         })
     }
@@ -277,8 +289,22 @@ impl Backend for Cuda {
         dense::linear(&self.card, x, weight, bias)
     }
 
-    fn correct(&self, x: &Tensor, weight: &Var, bias: &Var, beta: f64) -> CandleResult<Tensor> {
-        dense::correct(&self.card, x, weight, bias, beta)
+    fn correct(
+        &self,
+        x: &Tensor,
+        segments: &[Segment],
+        layers: &[&Dense],
+        beta: f64,
+    ) -> CandleResult<Tensor> {
+        dense::correct(&self.card, x, segments, layers, beta)
+    }
+
+    fn apply_norm(&self, x: &Tensor, norm: NormTensors, rule: NormRule) -> CandleResult<Tensor> {
+        activate::apply(&self.card, x, norm, rule)
+    }
+
+    fn take_off(&self, x: &Tensor, shift: &Tensor, segments: &[Segment]) -> CandleResult<Tensor> {
+        dense::take_off(&self.card, x, shift, segments)
     }
 
     fn draw(

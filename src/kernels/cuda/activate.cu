@@ -72,6 +72,23 @@ extern "C" __global__ void __launch_bounds__(FEATURES *CELLS_AT_ONCE) activate(A
     a.running_variance[feature] = a.running_variance[feature] * kept + (float)unbiased * fresh;
 }
 
+// The same by running statistics, which stay as they are.
+extern "C" __global__ void apply(ActivateArgs a) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x, feature = i % a.n_features;
+    if (i >= a.n_cells * a.n_features) return;
+    const float sd = sqrtf(a.running_variance[feature] + (float)a.epsilon);
+    const float y = (a.x[i] - a.running_mean[feature]) / sd * a.gamma[feature] + a.beta[feature];
+    a.out[i] = y > 0.0f ? y : 0.0f;
+}
+
+extern "C" __global__ void apply_back(ActivateArgs a) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x, feature = i % a.n_features;
+    if (i >= a.n_cells * a.n_features) return;
+    const float sd = sqrtf(a.running_variance[feature] + (float)a.epsilon);
+    const float y = (a.x[i] - a.running_mean[feature]) / sd * a.gamma[feature] + a.beta[feature];
+    a.d_x[i] = y >= 0.0f ? a.d_out[i] * a.gamma[feature] / sd : 0.0f;
+}
+
 extern "C" __global__ void __launch_bounds__(FEATURES *CELLS_AT_ONCE) activate_back(ActivateArgs a) {
     __shared__ double all[WARPS][FEATURES];
     const int feature = blockIdx.x * FEATURES + threadIdx.x % FEATURES, first = threadIdx.x / FEATURES;
