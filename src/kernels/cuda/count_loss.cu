@@ -1,6 +1,6 @@
 // The count loss, given the logits of both heads, genes x cells, and the way back to them: kernels/decode_loss.rs says
 // what is computed. A warp works on some genes' cells of a tile. First their counts above zero are gathered, so that
-// the lanes share them, in double precision; then every lane takes its cells, in single precision.
+// the lanes share them; then every lane takes its cells, as if they held zeros, and puts the others in their places.
 #include "distributions.cuh"
 
 #define WARPS 8
@@ -104,11 +104,10 @@ template <Likelihood KIND, bool GRADIENTS> __device__ inline void score(const Lo
         __syncwarp();
         for (int k = lane; k < n_found; k += LANES) {
             const int gene = from + found.places[k] / CELLS, i = found.places[k] % CELLS;
-            double of_count;
             const double log_mu = (double)log_mu_of(gene, i) + a.shift[first + i];
-            const double count = a.counts[(size_t)gene * n + first + i];
-            const Entry e = positive<KIND>(count, log_mu, dropout_of(gene, i), found.genes[gene - from], of_count);
-            value += of_count;
+            const float count = a.counts[(size_t)gene * n + first + i];
+            const Entry e = positive<KIND>(count, log_mu, dropout_of(gene, i), found.genes[gene - from]);
+            value += e.value;
             found.d_log_mu[k] = e.d_log_mu;
             found.d_dropout[k] = e.d_dropout;
             found.d_log_theta[k] = e.d_log_theta;

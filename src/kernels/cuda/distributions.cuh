@@ -1,5 +1,5 @@
-// The count distributions: zeros in single precision, counts above zero in double precision. The formulae are those of
-// kernels/distributions, kernels/math.rs and kernels/special.rs, where their errors are bounded.
+// The count distributions: zeros and counts that are multiplied out in single precision, larger counts in double
+// precision. The formulae are those of kernels/distributions, kernels/math.rs and kernels/special.rs.
 #pragma once
 #include "common.cuh"
 
@@ -91,41 +91,47 @@ template <Likelihood KIND> __device__ inline Entry zero(float log_mu, float drop
 #define STIRLING_FROM 10.0
 #define DIRECT_BELOW 24.0
 
-__device__ inline double stirling_rest(double y) {
-    const double r = 1.0 / y, w = r * r;
-    return r * (1.0 / 12 + w * (-1.0 / 360 + w * (1.0 / 1260 + w * (-1.0 / 1680 + w * (1.0 / 1188 - w * (691.0 / 360360))))));
+template <class T> __device__ inline T stirling_rest(T y) {
+    const T r = T(1) / y, w = r * r;
+    return r
+        * (T(1.0 / 12)
+           + w * (T(-1.0 / 360) + w * (T(1.0 / 1260) + w * (T(-1.0 / 1680) + w * (T(1.0 / 1188) - w * T(691.0 / 360360))))));
 }
 
-__device__ inline double digamma_rest(double y) {
-    const double r = 1.0 / y, w = r * r;
-    return -0.5 * r
-        - w * (1.0 / 12 + w * (-1.0 / 120 + w * (1.0 / 252 + w * (-1.0 / 240 + w * (1.0 / 132 - w * (691.0 / 32760))))));
+template <class T> __device__ inline T digamma_rest(T y) {
+    const T r = T(1) / y, w = r * r;
+    return T(-0.5) * r
+        - w
+        * (T(1.0 / 12)
+           + w * (T(-1.0 / 120) + w * (T(1.0 / 252) + w * (T(-1.0 / 240) + w * (T(1.0 / 132) - w * T(691.0 / 32760))))));
 }
 
 // Differences of the gamma function's relatives between theta + count and theta.
-struct GammaDifferences {
-    double ln_coefficient, digamma, deficit;
+template <class T> struct GammaDifferences {
+    T ln_coefficient, digamma, deficit;
 };
 
-__device__ inline GammaDifferences gamma_differences(double theta, double count) {
-    double first = count < DIRECT_BELOW ? count : theta < STIRLING_FROM ? ceil(STIRLING_FROM - theta) : 0.0;
-    const double rest = count - first;
-    double product = 1.0;
-    GammaDifferences g = {0.0, 0.0, 0.0};
-    for (double i = 0.0; i < first; i += 1.0) {
-        const double step = theta + i, term = 1.0 / step;
-        product *= step / (rest + 1.0 + i);
-        if (product > 1e200) {
+template <class T> __device__ inline GammaDifferences<T> gamma_differences(T theta, T count) {
+    // What a product may come to before its logarithm is taken: one factor more must not be infinite.
+    const T most = sizeof(T) == 4 ? T(1e10) : T(1e200);
+    const T first = count < T(DIRECT_BELOW) ? count : theta < T(STIRLING_FROM) ? ceil(T(STIRLING_FROM) - theta) : T(0);
+    const T rest = count - first;
+    T product = 1;
+    GammaDifferences<T> g = {0, 0, 0};
+    for (T i = 0; i < first; i += T(1)) {
+        const T step = theta + i, term = T(1) / step;
+        product *= step / (rest + T(1) + i);
+        if (product > most) {
             g.ln_coefficient += log(product);
-            product = 1.0;
+            product = 1;
         }
         g.digamma += term;
         g.deficit += i * term;
     }
-    if (first > 0.0) g.ln_coefficient += log(product);
-    if (rest > 0.0) {
-        const double low = theta + first, high = theta + count, ln_ratio = log1p(rest / low);
-        g.ln_coefficient += low * ln_ratio + rest * log1p(low / rest) + 0.5 * log(low / (high * rest)) - HALF_LN_TWO_PI
+    if (first > T(0)) g.ln_coefficient += log(product);
+    if (rest > T(0)) {
+        const T low = theta + first, high = theta + count, ln_ratio = log1p(rest / low);
+        g.ln_coefficient += low * ln_ratio + rest * log1p(low / rest) + T(0.5) * log(low / (high * rest)) - T(HALF_LN_TWO_PI)
             + (stirling_rest(high) - stirling_rest(low) - stirling_rest(rest));
         g.digamma += ln_ratio + (digamma_rest(high) - digamma_rest(low));
         g.deficit = count - theta * g.digamma;
@@ -134,38 +140,39 @@ __device__ inline GammaDifferences gamma_differences(double theta, double count)
 }
 
 // ln(1 + z) - z / (1 + z), for 0 <= z <= 1, without cancellation.
-__device__ inline double excess(double z, double ln_1p_z, double logistic) {
-    if (z >= 0.0625) return ln_1p_z - z * logistic;
-    const double y = z / (2.0 + z), w = y * y;
-    const double tail = 1.0 / 3 + w * (1.0 / 5 + w * (1.0 / 7 + w * (1.0 / 9 + w * (1.0 / 11))));
-    return 2.0 * w * ((1.0 + 0.5 * z) * logistic + y * tail);
+template <class T> __device__ inline T excess(T z, T ln_1p_z, T logistic) {
+    if (z >= T(0.0625)) return ln_1p_z - z * logistic;
+    const T y = z / (T(2) + z), w = y * y;
+    const T tail = T(1.0 / 3) + w * (T(1.0 / 5) + w * (T(1.0 / 7) + w * (T(1.0 / 9) + w * T(1.0 / 11))));
+    return T(2) * w * ((T(1) + T(0.5) * z) * logistic + y * tail);
 }
 
-__device__ inline double ln_factorial(double count) {
-    if (count >= DIRECT_BELOW) return (count + 0.5) * log(count) - count + HALF_LN_TWO_PI + stirling_rest(count);
-    double product = 1.0;
-    for (double i = 2.0; i <= count; i += 1.0) product *= i;
+template <class T> __device__ inline T ln_factorial(T count) {
+    if (count >= T(DIRECT_BELOW))
+        return (count + T(0.5)) * log(count) - count + T(HALF_LN_TWO_PI) + stirling_rest(count);
+    T product = 1;
+    for (T i = 2; i <= count; i += T(1)) product *= i;
     return log(product);
 }
 
-// Its value is returned apart, in double precision.
-template <Likelihood KIND>
-__device__ inline Entry positive(double count, double log_mu, double dropout, const Dispersion &gene, double &value) {
+template <Likelihood KIND, class T>
+__device__ inline Entry positive_in(T count, T log_mu, T dropout, T log_theta, T theta) {
     Entry e;
     e.d_dropout = e.d_log_theta = 0.0f;
     if (KIND == POISSON) {
-        const double mu = exp(log_mu);
-        value = count * log_mu - mu - ln_factorial(count);
+        const T mu = exp(log_mu);
+        e.value = (float)(count * log_mu - mu - ln_factorial(count));
         e.d_log_mu = (float)(count - mu);
         e.expected = (float)mu;
         return e;
     }
-    const double u = log_mu - gene.log_theta, theta = gene.theta;
-    const double z = exp(-fabs(u)), ln_1p_z = log1p(z), large = 1.0 / (1.0 + z);
-    const GammaDifferences differences = gamma_differences(theta, count);
+    const T u = log_mu - log_theta;
+    const T z = exp(-fabs(u)), ln_1p_z = log1p(z), large = T(1) / (T(1) + z);
+    const GammaDifferences<T> differences = gamma_differences(theta, count);
+    T value;
     // Two forms of one expression: each avoids the other's cancellation on its side.
-    if (u > 0.0) {
-        const double d_log_mu = count * (z * large) - theta * large;
+    if (u > T(0)) {
+        const T d_log_mu = count * (z * large) - theta * large;
         value = differences.ln_coefficient - theta * (u + ln_1p_z) - count * ln_1p_z;
         e.d_log_mu = (float)d_log_mu;
         e.d_log_theta = (float)(theta * (differences.digamma - u - ln_1p_z) - d_log_mu);
@@ -174,13 +181,21 @@ __device__ inline Entry positive(double count, double log_mu, double dropout, co
         e.d_log_mu = (float)((count - theta * z) * large);
         e.d_log_theta = (float)(count * z * large - differences.deficit - theta * excess(z, ln_1p_z, large));
     }
-    double expected = exp(log_mu);
+    T expected = exp(log_mu);
     if (KIND == ZINB) {
-        const double zl = exp(-fabs(dropout)), at_most = 1.0 / (1.0 + zl);
-        value -= log1p(zl) + fmax(dropout, 0.0);
-        e.d_dropout = (float)-(dropout > 0.0 ? at_most : zl * at_most);
-        expected *= dropout > 0.0 ? zl * at_most : at_most;
+        const T zl = exp(-fabs(dropout)), at_most = T(1) / (T(1) + zl);
+        value -= log1p(zl) + (dropout > T(0) ? dropout : T(0));
+        e.d_dropout = (float)-(dropout > T(0) ? at_most : zl * at_most);
+        expected *= dropout > T(0) ? zl * at_most : at_most;
     }
+    e.value = (float)value;
     e.expected = (float)expected;
     return e;
+}
+
+template <Likelihood KIND>
+__device__ inline Entry positive(float count, double log_mu, float dropout, const Dispersion &gene) {
+    if (count < (float)DIRECT_BELOW)
+        return positive_in<KIND, float>(count, (float)log_mu, dropout, (float)gene.log_theta, (float)gene.theta);
+    return positive_in<KIND, double>(count, log_mu, dropout, gene.log_theta, gene.theta);
 }
