@@ -1,8 +1,9 @@
 //! How fast a graphics card trains: cells per second of epochs after the first, on simulated counts of which 7 in 100 are
-//! above zero. One line of JSON for each size.
+//! above zero. One line of JSON for each size. Connections are adjusted after every epoch with `--adjust` only: that is
+//! the host's work and depends on the genes alone.
 //!
 //!     cargo run --release --features cuda --example cuda_speed -- [--genes 2000,20000] [--batch-size 128,1024]
-//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32]
+//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32] [--adjust]
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -89,7 +90,7 @@ fn speed<B: Backend>(backend: &B, matrix: &CountMatrix, settings: &Settings) -> 
 
 fn main() -> Result<()> {
     let device = &option("--device", "0")[0];
-    let tf32 = std::env::args().any(|a| a == "--tf32");
+    let [tf32, adjusts] = ["--tf32", "--adjust"].map(|own| std::env::args().any(|a| a == own));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     set_gemm_reduced_precision_f32(tf32);
     for n_genes in numbers("--genes", "2000,20000,40000") {
@@ -99,7 +100,7 @@ fn main() -> Result<()> {
                 batch_size,
                 max_epochs: Some(numbers("--epochs", "6")[0]),
                 train_size: 1.0,
-                adjust_every: 0,
+                adjust_every: usize::from(adjusts),
                 threads,
                 ..Settings::default()
             };
@@ -108,7 +109,7 @@ fn main() -> Result<()> {
                 Err(_) => speed(&Cpu, &matrix, &settings),
             })?;
             println!(
-                "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
+                "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"adjusts\": {adjusts}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
                  \"cells_per_second\": {speed:.0}}}"
             );
         }

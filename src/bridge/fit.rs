@@ -266,29 +266,24 @@ fn trained<B: Backend>(backend: &B, work: FitWork) -> Result<Fit> {
         training.save_with(checkpoints.every, &save);
     }
     let trained = training.run()?;
+    // From here on the processor serves: what is returned is to the last bit what `predict()` gives later.
+    let model = trained.model.to_device(&Cpu)?;
     // The first Ctrl-C ends the training, of which something is left; the next one ends everything.
     let should_stop = || reporter.interrupts() > usize::from(plan.keep_interrupted);
-    let embedding = embed(&trained.model, &view, &codes, &should_stop)?;
-    let evidence = gene_evidence(&trained.model, &view, &codes, &should_stop)?;
+    let embedding = embed(&model, &view, &codes, &should_stop)?;
+    let evidence = gene_evidence(&model, &view, &codes, &should_stop)?;
     let expression = match plan.expression {
         true => Some(ExpressionSpace::find(
-            &trained.model,
+            &model,
             &embedding.mean,
             &should_stop,
         )?),
         false => None,
     };
-    let cell_groups = remember(&trained.model, &view, &codes, &embedding, &should_stop)?;
-    let embedding = embed_filtered(
-        &trained.model,
-        matrix,
-        &view,
-        all_codes,
-        embedding,
-        &should_stop,
-    )?;
+    let cell_groups = remember(&model, &view, &codes, &embedding, &should_stop)?;
+    let embedding = embed_filtered(&model, matrix, &view, all_codes, embedding, &should_stop)?;
     let saved = SavedModel {
-        model: trained.model.to_device(&Cpu)?,
+        model,
         cell_groups: Some(cell_groups),
         gene_names,
         batch_names: batches.names.clone(),

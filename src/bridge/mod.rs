@@ -36,7 +36,7 @@ fn rs_devices() -> List {
     list!(
         names = names,
         descriptions = descriptions,
-        cuda_missing = crate::backend::cuda_missing()
+        cuda_missing = crate::backend::cuda_missing().map_or(().into(), Robj::from)
     )
 }
 

@@ -75,12 +75,13 @@ impl ConnectionMask {
 
     /// Hidden units that a gene is connected to, increasing.
     pub fn units(&self, gene: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.n_hidden).filter(move |&unit| self.is_connected(gene, unit))
+        ones(self.words(gene).iter().copied())
     }
 
     /// Hidden units that a gene is not connected to, increasing.
     pub fn free_units(&self, gene: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.n_hidden).filter(move |&unit| !self.is_connected(gene, unit))
+        let words = self.words(gene).iter().map(|word| !word);
+        ones(words).take_while(|&unit| unit < self.n_hidden)
     }
 
     /// Adds every connection of another mask.
@@ -93,4 +94,17 @@ impl ConnectionMask {
     fn words(&self, gene: usize) -> &[u64] {
         &self.bits[gene * self.words_per_gene..(gene + 1) * self.words_per_gene]
     }
+}
+
+/// Places of the ones among the bits of some words, increasing.
+fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(place, mut word)| {
+        std::iter::from_fn(move || {
+            let bit = word.trailing_zeros() as usize;
+            (word != 0).then(|| {
+                word &= word - 1;
+                64 * place + bit
+            })
+        })
+    })
 }

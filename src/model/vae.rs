@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Result as CandleResult, Tensor, Var};
+use rayon::prelude::*;
 
 use super::decoder::CountParameters;
 use super::encoder::{EncoderInput, Posterior};
@@ -289,10 +290,11 @@ impl<B: Backend> Vae<B> {
         if let Some(head) = &mut self.decoder.dropout {
             layers.push((&mut head.weights, start.dropout));
         }
-        for (weights, start) in layers {
+        layers.into_par_iter().try_for_each(|(weights, start)| {
             let moved = start.inherit(&weights.to_vec1()?, &inheritance, &wiring);
             *weights = Var::from_vec(moved, wiring.n_slots(), weights.device())?;
-        }
+            CandleResult::Ok(())
+        })?;
         self.device_wiring = self.backend.wiring(&wiring)?;
         self.wiring = wiring;
         Ok(inheritance)

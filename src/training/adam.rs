@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use rayon::prelude::*;
 
 use crate::backend::{AdamRule, AdamUpdate, Backend};
 use crate::layers::Inheritance;
@@ -87,15 +88,15 @@ impl Adam {
     /// # Errors
     /// When memory cannot be had.
     pub fn rewire(&mut self, inheritance: &Inheritance) -> CandleResult<()> {
-        for (_, moments) in self.moments.iter_mut().filter(|(id, _)| id.is_sparse()) {
-            let of_both = moments.to_vec2::<f32>()?;
-            let moved: Vec<Vec<f32>> = of_both
-                .iter()
-                .map(|old| inheritance.carry(old, |_| 0.0))
-                .collect();
+        let all = self.moments.iter_mut().filter(|(id, _)| id.is_sparse());
+        let all: Vec<&mut Tensor> = all.map(|(_, moments)| moments).collect();
+        all.into_par_iter().try_for_each(|moments| {
+            let of_both = moments.flatten_all()?.to_vec1::<f32>()?;
+            let (first, second) = of_both.split_at(of_both.len() / 2);
+            let moved = [first, second].map(|old| inheritance.carry(old, |_| 0.0));
             let shape = (2, moved[0].len());
             *moments = Tensor::from_vec(moved.concat(), shape, moments.device())?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::backend) fn missing() -> Option<String> {
         (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
     };
     match (library, n_cards()) {
-        (Some(library), _) => Some(library),
+        (Some(library), _) => Some(format!("what is missing is {library}")),
         (None, Ok(0)) => Some("no NVIDIA card was found".into()),
         (None, Ok(_)) => None,
         (None, Err(reason)) => Some(reason),
