@@ -8,7 +8,8 @@ TARBALL = $(BUILD)/scVAE_$(VERSION).tar.gz
 LIBRARY = $(BUILD)/library
 SOURCES = DESCRIPTION NAMESPACE Cargo.toml Cargo.lock build.rs configure cleanup \
   $(shell find R src man tests inst vignettes -type f -not -name '*.o' -not -name '*.so' \
-    -not -name Makevars -not -name rust-built -not -path 'src/rust-target/*' 2>/dev/null)
+    -not -name Makevars -not -name rust-built -not -path 'src/rust-target/*' \
+    -not -path 'tests/cuda_on_cpu/*' 2>/dev/null)
 
 # One cargo target folder for the tests and the R package: its dependencies are compiled once.
 export SCVAE_CARGO_TARGET ?= $(CURDIR)/target

@@ -8,10 +8,9 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use candle_core::cuda_backend::set_gemm_reduced_precision_f32;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use scvae::backend::{Backend, Cpu, Cuda};
+use scvae::backend::{allow_tf32, check_device, Backend, Cpu, Cuda};
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix};
 use scvae::model::{EpochRecord, Settings};
@@ -92,7 +91,10 @@ fn main() -> Result<()> {
     let device = &option("--device", "0")[0];
     let [tf32, adjusts] = ["--tf32", "--adjust"].map(|own| std::env::args().any(|a| a == own));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    set_gemm_reduced_precision_f32(tf32);
+    if device != "cpu" {
+        check_device(&format!("cuda:{device}"))?;
+    }
+    allow_tf32(tf32);
     for n_genes in numbers("--genes", "2000,20000,40000") {
         let matrix = counts(numbers("--cells", "20000")[0], n_genes)?;
         for batch_size in numbers("--batch-size", "128,1024,4096") {

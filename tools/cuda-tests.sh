@@ -1,6 +1,6 @@
 #!/bin/bash
 # The CUDA backend where there is no GPU: builds it, and tests it on what plays a GPU, see
-# tests/cuda_on_cpu. Called by make, by itself and as the last stage of `make test`. Usage:
+# tests/cuda_on_cpu. Called by make. Usage:
 #   tools/cuda-tests.sh          build and test
 #   tools/cuda-tests.sh build    build only: the programs are linked from TARGET/cuda/programs
 # TARGET is cargo's target folder. The CUDA toolkit is that of CUDA_HOME, or of the nvcc on PATH; if
@@ -48,7 +48,7 @@ toolkit() {
     if nvcc=$(command -v nvcc); then
       # As nvcc itself sees it: what was found may be a link or a script.
       CUDA_HOME=$("$nvcc" --dryrun src/kernels/cuda/sums.cu 2>&1 | sed -n 's/^#\$ TOP=//p')
-      CUDA_HOME=$(cd "$CUDA_HOME" && pwd -P) || return
+      CUDA_HOME=$(cd "${CUDA_HOME:-/nowhere}" && pwd -P) || return
     else
       CUDA_HOME=$(tools/cuda-toolkit.sh "$toolkit_dir") || return
     fi
@@ -130,7 +130,7 @@ links_no_cuda() {
   local libraries program
   for program in cuda_tests cuda_speed; do
     libraries=$(ldd "$programs/$program") || return
-    ! grep -i -E 'cuda|cublas|curand|nvrtc|nvidia' <<<"$libraries" || return
+    ! awk '{ print $1 }' <<<"$libraries" | grep -E 'lib(cuda|cublas|curand|nvrtc|nvidia)' || return
   done
 }
 

@@ -74,7 +74,6 @@ stage "cargo test" cargo test --locked --release
 stage generated generated
 stage lint lint
 stage build make --no-print-directory tarball && stage check check
-stage cuda tools/cuda-tests.sh
 
 printf '\n%s\n' "$(IFS=,; echo "took: ${times[*]:-nothing}" | sed 's/,/, /g')"
 if [ ${#failed[@]} -gt 0 ]; then

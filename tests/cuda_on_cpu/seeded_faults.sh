@@ -88,6 +88,10 @@ fault 'no barrier before the parts of a sum are read' activate.cu \
   'all[warp][feature] = x;
     __syncthreads();' \
   'all[warp][feature] = x;'
+fault 'no barrier before the parts of the next sum are written' activate.cu \
+  '__syncthreads();
+    if (lane < FEATURES)' \
+  'if (lane < FEATURES)'
 fault 'no barrier before the counts of a cell are read' encode.cu \
   '__syncthreads();
             const int n =' \

@@ -8,7 +8,7 @@
 use std::ffi::{c_char, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use candle_core::cuda_backend::cudarc::driver::CudaContext;
+use candle_core::cuda_backend::cudarc::driver::{sys::CUresult, CudaContext, DriverError};
 
 use super::Cuda;
 use crate::backend::DeviceInfo;
@@ -38,6 +38,7 @@ fn n_cards() -> std::result::Result<usize, String> {
     // The crate beneath panics where a library or one of its functions is not as expected.
     match catch_unwind(CudaContext::device_count) {
         Ok(Ok(n)) => Ok(usize::try_from(n).unwrap_or(0)),
+        Ok(Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE))) => Ok(0),
         Ok(Err(e)) => Err(format!("the driver says {e}")),
         Err(_) => Err("the driver is not one that this build can talk to".into()),
     }

@@ -51,7 +51,7 @@ void Block::reset() {
 // One pass. False if no thread could run.
 bool Block::run_ready_threads() {
     bool any = false;
-    for (next = 0; next < sequence.size();) {
+    for (next = 0; next < sequence.size(); take_warp_again()) {
         Thread &thread = threads[sequence[next++]];
         if (thread.state != State::READY) continue;
         any = true;
@@ -65,6 +65,18 @@ bool Block::run_ready_threads() {
     }
     return any;
 }
+
+// Threads that follow one another in the sequence, of one warp, are taken again as long as one of them can go on: a warp
+// runs ahead of the others, up to where it waits for the block.
+void Block::take_warp_again() {
+    if (next < sequence.size() && same_warp(next - 1, next)) return;
+    std::size_t first = next - 1;
+    bool ready = threads[sequence[first]].state == State::READY;
+    for (; first > 0 && same_warp(first - 1, first); first--) ready |= threads[sequence[first - 1]].state == State::READY;
+    if (ready) next = first;
+}
+
+bool Block::same_warp(std::size_t a, std::size_t b) const { return sequence[a] / LANES == sequence[b] / LANES; }
 
 void Block::enter(Thread &thread) {
     current = &thread;
@@ -92,7 +104,7 @@ void Block::leave(Thread &thread) {
 }
 
 bool Block::enter_next_without_fiber() {
-    if (next == sequence.size()) return false;
+    if (next == sequence.size() || !same_warp(next - 1, next)) return false;
     Thread &thread = threads[sequence[next]];
     if (thread.state != State::READY || thread.fiber) return false;
     next++;

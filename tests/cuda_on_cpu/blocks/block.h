@@ -28,6 +28,8 @@ private:
     static void run_threads();
     void reset();
     bool run_ready_threads();
+    void take_warp_again();
+    bool same_warp(std::size_t a, std::size_t b) const; // of places in the sequence
     void enter(Thread &thread);
     bool enter_next_without_fiber();
     void leave(Thread &thread);
