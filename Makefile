@@ -84,8 +84,10 @@ docs: deps
 tarball: $(TARBALL)
 
 $(TARBALL): $(SOURCES)
-	@mkdir -p $(BUILD)
-	cd $(BUILD) && rm -f scVAE_*.tar.gz && R CMD build $(CURDIR)
+	@rm -rf $(BUILD)/source && mkdir -p $(BUILD)/source
+	@# R would copy all of target/ before it leaves it out.
+	tar -c --exclude=./target --exclude=./.git . | tar -x -C $(BUILD)/source
+	cd $(BUILD) && rm -f scVAE_*.tar.gz && R CMD build source
 
 $(LIBRARY)/.installed: $(SOURCES)
 	@mkdir -p $(LIBRARY)

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use scvae::backend::{allow_tf32, check_device, Backend, Cpu, Cuda};
+use scvae::backend::{allow_tf32, on_device, Backend, OnDevice};
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix};
 use scvae::model::{EpochRecord, Settings};
@@ -67,33 +67,42 @@ fn counts(n_cells: usize, n_genes: usize) -> Result<CountMatrix<'static>> {
     CountMatrix::from_csr(offsets, genes, values, n_genes)
 }
 
-fn speed<B: Backend>(backend: &B, matrix: &CountMatrix, settings: &Settings) -> Result<f64> {
-    let view = filter(matrix, 0, 0)?;
-    let batch = vec![0; view.n_cells()];
-    let cells = TrainingCells {
-        view: &view,
-        batch: &batch,
-        design: &Design::single(1),
-    };
-    let ends = Ends(Mutex::default());
-    train(cells, settings, backend, &ends)?;
-    let ends = ends.0.into_inner().unwrap_or_default();
-    let mut seconds: Vec<f64> = ends
-        .windows(2)
-        .map(|w| (w[1] - w[0]).as_secs_f64())
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
-    Ok(view.n_cells() as f64 / median)
+/// Cells per second.
+struct Speed<'a> {
+    matrix: &'a CountMatrix<'a>,
+    settings: &'a Settings,
+}
+
+impl OnDevice for Speed<'_> {
+    type Output = f64;
+
+    fn run<B: Backend>(self, backend: &B) -> Result<f64> {
+        let view = filter(self.matrix, 0, 0)?;
+        let batch = vec![0; view.n_cells()];
+        let cells = TrainingCells {
+            view: &view,
+            batch: &batch,
+            design: &Design::single(1),
+        };
+        let ends = Ends(Mutex::default());
+        train(cells, self.settings, backend, &ends)?;
+        let ends = ends.0.into_inner().unwrap_or_default();
+        let seconds = ends.windows(2).map(|w| (w[1] - w[0]).as_secs_f64());
+        let mut seconds: Vec<f64> = seconds.collect();
+        seconds.sort_by(f64::total_cmp);
+        let median = seconds.get(seconds.len() / 2).copied();
+        Ok(view.n_cells() as f64 / median.unwrap_or(f64::NAN))
+    }
 }
 
 fn main() -> Result<()> {
     let device = &option("--device", "0")[0];
+    let name = match device.parse::<usize>() {
+        Ok(ordinal) => format!("cuda:{ordinal}"),
+        Err(_) => device.clone(),
+    };
     let [tf32, adjusts] = ["--tf32", "--adjust"].map(|own| std::env::args().any(|a| a == own));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if device != "cpu" {
-        check_device(&format!("cuda:{device}"))?;
-    }
     allow_tf32(tf32);
     for n_genes in numbers("--genes", "2000,20000,40000") {
         let matrix = counts(numbers("--cells", "20000")[0], n_genes)?;
@@ -106,10 +115,11 @@ fn main() -> Result<()> {
                 threads,
                 ..Settings::default()
             };
-            let speed = with_threads(threads, || match device.parse() {
-                Ok(ordinal) => speed(&Cuda::new(ordinal)?, &matrix, &settings),
-                Err(_) => speed(&Cpu, &matrix, &settings),
-            })?;
+            let work = Speed {
+                matrix: &matrix,
+                settings: &settings,
+            };
+            let speed = with_threads(threads, || on_device(&name, work))?;
             println!(
                 "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"adjusts\": {adjusts}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
                  \"cells_per_second\": {speed:.0}}}"
