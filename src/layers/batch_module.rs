@@ -3,7 +3,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::Dense;
-use crate::backend::Backend;
+use crate::backend::{Backend, LinearVars};
 use crate::kernels::Segment;
 use crate::sampling::Streams;
 
@@ -47,8 +47,11 @@ impl BatchModule {
         segments: &[Segment],
         level: impl Fn(usize) -> usize,
     ) -> CandleResult<Tensor> {
-        let of_segment = |segment: &Segment| &self.sub_modules[level(segment.batch)];
-        let layers: Vec<&Dense> = segments.iter().map(of_segment).collect();
+        let of_segment = |segment: &Segment| {
+            let Dense { weight, bias } = &self.sub_modules[level(segment.batch)];
+            LinearVars { weight, bias }
+        };
+        let layers: Vec<LinearVars> = segments.iter().map(of_segment).collect();
         backend.correct(x, segments, &layers, self.beta)
     }
 }

@@ -9,9 +9,8 @@ use super::arguments::{Address, Dense};
 use super::card::{Card, Grid};
 use super::parts::product_over_cells;
 use super::rows::DeviceRows;
-use crate::backend::known_result;
+use crate::backend::{known_result, LinearVars};
 use crate::kernels::Segment;
-use crate::layers;
 
 /// As in `dense.cu`.
 const COLUMNS: usize = 32;
@@ -35,7 +34,7 @@ pub(super) fn correct(
     card: &Card,
     x: &Tensor,
     segments: &[Segment],
-    layers: &[&layers::Dense],
+    layers: &[LinearVars],
     beta: f64,
 ) -> CandleResult<Tensor> {
     let cells = x.detach().contiguous()?;

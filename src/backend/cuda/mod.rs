@@ -23,15 +23,13 @@ use candle_core::{bail, Device, Result as CandleResult, Tensor, Var};
 use self::arguments::{AddGeneSums, Address, Encode};
 use self::card::{address, Card, Grid};
 use self::count_loss::{bias_of, check_genes, logits};
-
 use self::rows::DeviceRows;
 use super::{
     known_result, AdamRule, AdamUpdate, Backend, BatchStatistics, BeyondBatch, CountLoss,
-    CountLossInput, NormRule, NormTensors,
+    CountLossInput, LinearVars, NormRule, NormTensors,
 };
 use crate::counts::CountsView;
 use crate::kernels::{Segment, Wiring};
-use crate::layers::Dense;
 use crate::sampling::MiniBatch;
 use crate::Result;
 
@@ -293,7 +291,7 @@ impl Backend for Cuda {
         &self,
         x: &Tensor,
         segments: &[Segment],
-        layers: &[&Dense],
+        layers: &[LinearVars],
         beta: f64,
     ) -> CandleResult<Tensor> {
         dense::correct(&self.card, x, segments, layers, beta)
