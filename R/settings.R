@@ -207,7 +207,10 @@ check_settings <- function(s, call) {
 check_device <- function(device, call) {
   is_numbered <- is.character(device) && length(device) == 1 && grepl("^cuda:[0-9]+$", device)
   if (!is_numbered) {
-    device <- check_choice(device, c("auto", "cpu", "cuda"), "device", call)
+    if (identical(device, c("auto", "cpu", "cuda"))) {
+      device <- "auto"
+    }
+    device <- check_choice(device, c("auto", "cpu", "cuda", "cuda:1"), "device", call)
   }
   if (device != "cpu" && "cuda" %in% rust_call(rs_version())$features) {
     rust_call(rs_allow_tf32(isTRUE(getOption("scVAE.tf32"))))

@@ -3,8 +3,6 @@
 #pragma once
 #ifdef SCVAE_CUDA_ON_CPU
 #include "cuda_on_cpu.h"
-#else
-#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #endif
 
 typedef unsigned char u8;
