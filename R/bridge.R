@@ -83,20 +83,16 @@ fit_progress <- function(info) {
     if (isTRUE(is.finite(validation))) sprintf("validation %.1f", validation)
   )
   list(
-    current = info$epoch,
-    total = info$max_epochs,
+    current = info$done,
+    total = info$all,
     status = paste0("| ", paste(status, collapse = " | "))
   )
 }
 
 score_progress <- function(info) {
   at <- fit_progress(info)
-  done <- (info[["repeat_"]] - 1) * info$max_epochs + info$epoch
-  list(
-    current = done,
-    total = info$n_repeats * info$max_epochs,
-    status = paste0("| repeat ", info[["repeat_"]], "/", info$n_repeats, " ", at$status)
-  )
+  at$status <- paste0("| fits done ", info$fits_done, "/", info$n_fits, " ", at$status)
+  at
 }
 
 eta_text <- function(seconds) {

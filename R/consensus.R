@@ -1,45 +1,67 @@
 # Several fits of the same cells: the best model, its embedding that of all of them together.
 
-# `repeat_fit` makes the fit of a number from 2 on; NULL where it was interrupted.
-with_repeats <- function(model, repeat_fit, n_repeats, on_interrupt, threads, verbose, call) {
+# The other fits of `n_repeats`, made side by side once the first one is there.
+add_repeats <- function(model, folders, counts, batch, settings, options, verbose, call) {
+  n_repeats <- options$n_repeats
+  if (n_repeats == 1 || model$stopped %in% c("interrupted", "diverged")) {
+    return(model)
+  }
+  numbers <- seq(2L, n_repeats)
   if (verbose) {
+    at_once <- min(settings$threads, length(numbers))
+    rounds <- ceiling(length(numbers) / at_once)
+    seconds <- model$seconds * settings$threads * rounds / at_once
     cli::cli_inform(c(
-      i = "{n_repeats - 1} more fit{?s}, about {duration_text(model$seconds)} each."
+      i = "{length(numbers)} more fit{?s}, {at_once} at a time: at most {duration_text(seconds)}."
     ))
   }
-  models <- list(model)
-  numbers <- 1L
-  interrupted <- FALSE
-  for (number in seq(2L, n_repeats)) {
-    # The fits that are done are worth having.
-    made <- tryCatch(repeat_fit(number), interrupt = function(e) NULL)
-    if (is.null(made)) {
-      if (on_interrupt != "return") {
-        rlang::interrupt()
-      }
-      interrupted <- TRUE
-      break
-    }
-    if (made$stopped == "diverged") {
-      warn_scvae(
-        c(
-          "Fit {number} of {n_repeats} diverged and is left out.",
-          i = "Lower {.arg lr}, which is {model$settings$lr}."
-        ),
-        "diverged"
-      )
-      next
-    }
-    models <- c(models, list(made))
-    numbers <- c(numbers, number)
+  progress <- new_progress(verbose, "Repeats ", score_progress)
+  on.exit(progress$done())
+  made <- rust_call(
+    rs_fit_repeats(
+      counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings), numbers,
+      folders, options$checkpoint_every, in_expression_space(options, batch), progress$update
+    ),
+    call
+  )
+  progress$done()
+  # The fits that are done are worth having.
+  if (made$interrupted && settings$on_interrupt != "return") {
+    rlang::interrupt()
   }
-  joined <- join_models(models, numbers, threads, verbose, call)
-  joined$scores$interrupted <- interrupted
+  models <- lapply(made$fits, function(fit) {
+    seconds <- fit$history$seconds[length(fit$history$seconds)]
+    new_scvae(fit, counts, batch, without_interrupt(settings), seconds)
+  })
+  diverged <- vapply(models, `[[`, "", "stopped") == "diverged"
+  if (any(diverged)) {
+    warn_scvae(
+      c(
+        "Of {n_repeats} fits {fits_text(made$numbers[diverged])} left out: diverged.",
+        i = "Lower {.arg lr}, which is {settings$lr}."
+      ),
+      "diverged"
+    )
+  }
+  joined <- join_models(
+    c(list(model), models[!diverged]), c(1L, made$numbers[!diverged]), settings, verbose, call
+  )
+  joined$scores$interrupted <- made$interrupted
   warn_repeats(joined$scores, n_repeats)
   joined
 }
 
-join_models <- function(models, numbers, threads, verbose, call) {
+# A checkpoint's folder for each further fit, in that of the first.
+repeat_folders <- function(options) {
+  if (is.null(options$checkpoint) || options$n_repeats == 1) {
+    return(NULL)
+  }
+  folders <- file.path(options$checkpoint, paste0("fit-", seq(2L, options$n_repeats)))
+  vapply(folders, dir.create, logical(1), showWarnings = FALSE)
+  folders
+}
+
+join_models <- function(models, numbers, settings, verbose, call) {
   best <- best_model(models)
   model <- models[[best]]
   model$scores <- join_fits(lapply(models, `[[`, "scores"))
@@ -56,10 +78,26 @@ join_models <- function(models, numbers, threads, verbose, call) {
     return(model)
   }
   model$stability <- stability(lapply(models, `[[`, "embedding"), verbose)
-  if (!is.null(model$components)) {
-    model <- with_consensus(model, models[c(best, setdiff(seq_along(models), best))], threads, call)
+  if (is.null(model$components)) {
+    return(model)
   }
-  model
+  best_first <- models[c(best, setdiff(seq_along(models), best))]
+  tryCatch(
+    with_consensus(model, best_first, settings$threads, call),
+    interrupt = function(e) {
+      if (settings$on_interrupt != "return") {
+        rlang::interrupt()
+      }
+      warn_scvae(
+        c(
+          "Interrupted before the fits were joined.",
+          i = "The embedding is that of the best of them, fit {numbers[best]}."
+        ),
+        "interrupted"
+      )
+      model
+    }
+  )
 }
 
 # Cells where all models together place them; the first model is the one that is kept.

@@ -84,11 +84,11 @@
 #'   it after a sudden end; it is made if there is none. NULL: nothing is kept.
 #' @param checkpoint_every Epochs after which the training is written there, over and over; also
 #'   before the first epoch and after the last.
-#' @param n_repeats Number of fits from different starts, one after the other: each takes as long as
-#'   the first. The model is the one with the best validation, and the genes' score is that of all;
-#'   see [scScore()], which also gives p-values. In expression space the embedding is that of all
-#'   fits together, see below; in latent space it is the model's. A `checkpoint` is of the first
-#'   fit.
+#' @param n_repeats Number of fits from different starts. After the first one the others are made
+#'   side by side, as many at a time as there are `threads`. The model is the one with the best
+#'   validation, and the genes' score is that of all; see [scScore()], which also gives p-values. In
+#'   expression space the embedding is that of all fits together, see below; in latent space it is
+#'   the model's. A `checkpoint` keeps all of them.
 #' @param seed A whole number, or NULL, see below.
 #' @param threads Number of threads; NULL: the option `scVAE.threads`, otherwise all cores that this
 #'   process may use, by its affinity and its control group (containers), within the limits of the
@@ -210,27 +210,16 @@ fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
        {if (!is.null(batch)) sprintf(' in %d batches', length(batch$names))}."
     )
   }
-  fit <- function(number, checkpoint) {
-    function(keep_interrupted, progress) {
-      rs_fit(
-        counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings), number,
-        checkpoint, options$checkpoint_every, in_expression_space(options, batch),
-        keep_interrupted, progress
-      )
-    }
+  folders <- repeat_folders(options)
+  train <- function(keep_interrupted, progress) {
+    rs_fit(
+      counts$data, counts$gene_names, rust_batch(batch), without_interrupt(settings),
+      options$checkpoint, options$checkpoint_every, in_expression_space(options, batch),
+      keep_interrupted, progress
+    )
   }
-  model <- run_fit(fit(1L, options$checkpoint), counts, batch, settings, options, verbose, call)
-  if (options$n_repeats == 1 || model$stopped %in% c("interrupted", "diverged")) {
-    return(hide_filtered(model, options))
-  }
-  repeat_fit <- function(number) {
-    label <- sprintf("Fit %d/%d ", number, options$n_repeats)
-    made <- fit_once(fit(number, NULL), counts, batch, settings, FALSE, label, verbose, call)
-    if (!made$interrupted) made$model
-  }
-  model <- with_repeats(
-    model, repeat_fit, options$n_repeats, settings$on_interrupt, settings$threads, verbose, call
-  )
+  model <- run_fit(train, counts, batch, settings, options, verbose, call)
+  model <- add_repeats(model, folders, counts, batch, settings, options, verbose, call)
   hide_filtered(model, options)
 }
 
@@ -240,10 +229,13 @@ without_interrupt <- function(settings) settings[names(settings) != "on_interrup
 # `train`, from the start or from a checkpoint, becomes a model.
 run_fit <- function(train, counts, batch, settings, options, verbose, call) {
   keep_interrupted <- settings$on_interrupt == "return"
-  made <- fit_once(
-    train, counts, batch, settings, keep_interrupted, "Training ", verbose, call
-  )
-  model <- made$model
+  started <- Sys.time()
+  progress <- new_progress(verbose, "Training ", fit_progress)
+  on.exit(progress$done())
+  made <- rust_call(train(keep_interrupted, progress$update), call)
+  progress$done()
+  seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
+  model <- new_scvae(made$fit, counts, batch, without_interrupt(settings), seconds)
   warn_after_fit(model, made$interrupted, options$filtered_cells, batch, call)
   if (verbose) {
     cli::cli_inform(c(
@@ -252,18 +244,6 @@ run_fit <- function(train, counts, batch, settings, options, verbose, call) {
     ))
   }
   model
-}
-
-# The model, and whether there was a Ctrl-C.
-fit_once <- function(train, counts, batch, settings, keep_interrupted, label, verbose, call) {
-  started <- Sys.time()
-  progress <- new_progress(verbose, label, fit_progress)
-  on.exit(progress$done())
-  fit <- rust_call(train(keep_interrupted, progress$update), call)
-  progress$done()
-  seconds <- as.numeric(difftime(Sys.time(), started, units = "secs"))
-  model <- new_scvae(fit, counts, batch, without_interrupt(settings), seconds)
-  list(model = model, interrupted = fit$interrupted)
 }
 
 # Without what is known of cells that the model was not trained on, where that was asked for.

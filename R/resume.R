@@ -13,7 +13,8 @@
 #' folder.
 #'
 #' The folder holds one file, `checkpoint.safetensors`, which is replaced as a whole: a fit that is
-#' killed while it writes leaves the checkpoint before. Like a saved model it holds no counts, and
+#' killed while it writes leaves the checkpoint before. With `n_repeats` there is a folder in it for
+#' each further fit (`fit-2`, `fit-3`, ...), and all go on. Like a saved model it holds no counts, and
 #' nothing in it is executed. It is not needed any more once there is a model. Another version of
 #' scVAE than that which began the fit may give other last bits.
 #'
@@ -57,6 +58,8 @@ resumeSCVAE <- function(checkpoint,
   refuse_settings(dots_names(...), call)
   options <- fit_options(embedding, filtered_cells, NULL, checkpoint_every, 1, call)
   options$checkpoint <- existing_folder(checkpoint, call)
+  options$n_repeats <- 1L + length(list.files(options$checkpoint, "^fit-[0-9]+$"))
+  folders <- repeat_folders(options)
   check_flag(verbose, "verbose", call)
   info <- rust_call(rs_checkpoint_info(options$checkpoint), call)
   settings <- settings_of_checkpoint(info$settings, on_interrupt, threads, call)
@@ -76,6 +79,7 @@ resumeSCVAE <- function(checkpoint,
     )
   }
   model <- run_fit(train, counts, batch, settings, options, verbose, call)
+  model <- add_repeats(model, folders, counts, batch, settings, options, verbose, call)
   model$call <- short_call(match.call(), "resumeSCVAE")
   hide_filtered(model, options)
 }

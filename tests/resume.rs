@@ -237,7 +237,7 @@ fn repeated_fits_go_on_after_the_last_that_was_done() {
         },
     };
     let kept = folder_of(&settings, 0);
-    let fits = |numbers: &[usize], keep: &mut dyn FnMut(&ScoredFit) -> Result<()>| {
+    let fits = |numbers: &[usize], keep: &mut (dyn FnMut(&ScoredFit) -> Result<()> + Send)| {
         repeat_fits(cells, &settings, &Cpu, numbers, |_| Silent, keep).unwrap()
     };
     assert_eq!(ScoreFolder::seed(folder.path()).unwrap(), None);

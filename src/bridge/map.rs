@@ -4,7 +4,7 @@ use extendr_api::prelude::*;
 use ndarray::Array2;
 
 use super::convert::{self, to_r, Counts};
-use super::run::{all_or_nothing, FitMonitor};
+use super::run::{all_or_nothing, FitMonitor, FitPlace};
 use crate::mapping::map_batches;
 use crate::model::{History, Vae};
 use crate::results::{embed, median_library, Embedding};
@@ -43,12 +43,8 @@ pub fn rs_map(
             let all = (0..matrix.n_cells()).collect();
             let view = convert::aligned(matrix, positions, all, known.gene_names.len())?;
             all_or_nothing(settings.threads, &progress, |reporter| {
-                let monitor = FitMonitor {
-                    reporter,
-                    fit: 0,
-                    n_fits: 1,
-                    epochs_before: 0,
-                };
+                let place = FitPlace::ALONE;
+                let monitor = FitMonitor { reporter, place };
                 let trained = map_batches(
                     &known.model,
                     known.remembered()?,

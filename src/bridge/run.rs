@@ -1,9 +1,10 @@
 //! Long work on a thread of its own, while R's thread shows progress and listens for Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
 
@@ -14,20 +15,43 @@ use crate::{Error, Result};
 /// How often R's thread looks for an interrupt.
 const POLL: Duration = Duration::from_millis(50);
 
-/// An epoch of a fit, one of several.
-pub struct Progress {
+/// Which of how many fits, and what was there before this work began.
+#[derive(Clone, Copy)]
+pub struct FitPlace {
+    /// Of `n_fits`, from 0.
     pub fit: usize,
     pub n_fits: usize,
-    pub max_epochs: usize,
-    /// Epochs that were over when the work began, of which its seconds know nothing.
+    /// Fits that were made before.
+    pub fits_before: usize,
+    /// Epochs of this one that were over before.
     pub epochs_before: usize,
-    pub record: EpochRecord,
+}
+
+impl FitPlace {
+    pub const ALONE: FitPlace = FitPlace {
+        fit: 0,
+        n_fits: 1,
+        fits_before: 0,
+        epochs_before: 0,
+    };
+}
+
+/// What the working thread says.
+enum Event {
+    /// An epoch is over.
+    Epoch {
+        place: FitPlace,
+        max_epochs: usize,
+        record: EpochRecord,
+    },
+    /// A fit is over, perhaps before its last epoch.
+    FitOver(FitPlace),
 }
 
 /// The working thread's end: reports epochs, learns of interrupts.
 pub struct Reporter {
     interrupts: AtomicUsize,
-    events: Mutex<Sender<Progress>>,
+    events: Mutex<Sender<Event>>,
 }
 
 impl Reporter {
@@ -39,15 +63,19 @@ impl Reporter {
     fn count_interrupt(&self) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn send(&self, event: Event) {
+        if let Ok(events) = self.events.lock() {
+            // Nobody listens once R has gone on: nothing is lost then.
+            let _ = events.send(event);
+        }
+    }
 }
 
 /// What a fit sees of the reporter.
 pub struct FitMonitor<'a> {
     pub reporter: &'a Reporter,
-    pub fit: usize,
-    pub n_fits: usize,
-    /// Epochs of it that were over before.
-    pub epochs_before: usize,
+    pub place: FitPlace,
 }
 
 impl Monitor for FitMonitor<'_> {
@@ -56,17 +84,76 @@ impl Monitor for FitMonitor<'_> {
     }
 
     fn epoch_done(&self, record: &EpochRecord, max_epochs: usize) {
-        let progress = Progress {
-            fit: self.fit,
-            n_fits: self.n_fits,
+        self.reporter.send(Event::Epoch {
+            place: self.place,
             max_epochs,
-            epochs_before: self.epochs_before,
             record: *record,
-        };
-        if let Ok(events) = self.reporter.events.lock() {
-            // Nobody listens once R has gone on: nothing is lost then.
-            let _ = events.send(progress);
+        });
+    }
+}
+
+impl Drop for FitMonitor<'_> {
+    fn drop(&mut self) {
+        self.reporter.send(Event::FitOver(self.place));
+    }
+}
+
+/// How far all fits of a work are together.
+struct Tally {
+    began: Instant,
+    /// Epochs that are over, by the number of the fit, and those of them that were over before.
+    epochs: BTreeMap<usize, (usize, usize)>,
+    /// The last epoch.
+    last: Option<(FitPlace, usize, EpochRecord)>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Tally {
+            began: Instant::now(),
+            epochs: BTreeMap::new(),
+            last: None,
         }
+    }
+
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::Epoch {
+                place,
+                max_epochs,
+                record,
+            } => {
+                let epochs = (record.epoch, place.epochs_before);
+                self.epochs.insert(place.fit, epochs);
+                self.last = Some((place, max_epochs, record));
+            }
+            Event::FitOver(place) => {
+                let epochs = (usize::MAX, place.epochs_before);
+                self.epochs.insert(place.fit, epochs);
+            }
+        }
+    }
+
+    /// What R shows; `None` before the first epoch.
+    fn report(&self) -> Option<List> {
+        let (place, max_epochs, record) = self.last.as_ref()?;
+        let before = place.fits_before * max_epochs;
+        let over = |&(epochs, _): &(usize, usize)| epochs.min(*max_epochs);
+        let done = before + self.epochs.values().map(over).sum::<usize>();
+        let known = before + self.epochs.values().map(|(_, known)| known).sum::<usize>();
+        let all = place.n_fits * max_epochs;
+        let made = done.saturating_sub(known).max(1) as f64;
+        let an_epoch = self.began.elapsed().as_secs_f64() / made;
+        let complete = self.epochs.values().filter(|(n, _)| n >= max_epochs);
+        Some(list!(
+            done = done as f64,
+            all = all as f64,
+            fits_done = (place.fits_before + complete.count()) as i32,
+            n_fits = place.n_fits as i32,
+            loss = record.elbo_train,
+            validation = record.elbo_validation.unwrap_or_else(f64::na),
+            eta_seconds = an_epoch * all.saturating_sub(done) as f64
+        ))
     }
 }
 
@@ -103,6 +190,7 @@ pub fn off_thread<T: Send>(
         events: Mutex::new(sender),
     };
     let (done, finished) = channel::<()>();
+    let mut tally = Tally::new();
     std::thread::scope(|scope| {
         let reporter = &reporter;
         let worker = scope.spawn(move || {
@@ -111,8 +199,10 @@ pub fn off_thread<T: Send>(
         });
         loop {
             let over = finished.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected);
-            if let Some(latest) = events.try_iter().last() {
-                if !show(progress, &latest) {
+            let news: Vec<Event> = events.try_iter().collect();
+            if !news.is_empty() {
+                news.into_iter().for_each(|event| tally.add(event));
+                if !show(progress, &tally) {
                     reporter.count_interrupt();
                 }
             }
@@ -138,25 +228,14 @@ pub fn off_thread<T: Send>(
 }
 
 /// Calls the R function; false when R wants the work to stop.
-fn show(progress: &Robj, p: &Progress) -> bool {
+fn show(progress: &Robj, tally: &Tally) -> bool {
     let Some(function) = progress.as_function() else {
         return true;
     };
-    let r = &p.record;
-    let done = (p.fit * p.max_epochs + r.epoch) as f64;
-    let all = (p.n_fits * p.max_epochs) as f64;
-    let timed = r.epoch.saturating_sub(p.epochs_before).max(1);
-    let an_epoch = r.seconds.map_or(f64::NAN, |s| s / timed as f64);
-    let info = list!(
-        repeat_ = p.fit as i32 + 1,
-        n_repeats = p.n_fits as i32,
-        epoch = r.epoch as i32,
-        max_epochs = p.max_epochs as i32,
-        loss = r.elbo_train,
-        validation = r.elbo_validation.unwrap_or_else(f64::na),
-        eta_seconds = an_epoch * (all - done)
-    );
-    function.call(pairlist!(info)).is_ok()
+    match tally.report() {
+        Some(report) => function.call(pairlist!(report)).is_ok(),
+        None => true,
+    }
 }
 
 // They jump out of C when the user interrupts: "C-unwind" allows that.

@@ -5,7 +5,7 @@ use std::path::Path;
 use extendr_api::prelude::*;
 
 use super::convert::{self, to_r, Counts};
-use super::run::{off_thread, FitMonitor, Reporter};
+use super::run::{off_thread, FitMonitor, FitPlace, Reporter};
 use crate::backend::{check_device, on_device, Backend, OnDevice};
 use crate::counts::{filter, CountMatrix, CountsView};
 use crate::model::Settings;
@@ -200,11 +200,15 @@ impl OnDevice for MissingFits<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Result<Vec<ScoredFit>> {
         let n_fits = self.plan.numbers.len();
+        let fits_before = n_fits - self.missing.len();
         let monitor = |place| FitMonitor {
             reporter: self.reporter,
-            fit: n_fits - self.missing.len() + place,
-            n_fits,
-            epochs_before: 0,
+            place: FitPlace {
+                fit: fits_before + place,
+                n_fits,
+                fits_before,
+                epochs_before: 0,
+            },
         };
         let mut keep = |fit: &ScoredFit| self.folder.map_or(Ok(()), |folder| folder.write(fit));
         let settings = &self.plan.settings;

@@ -1,5 +1,7 @@
 //! scScore: how many connections a gene wins, over repeated fits (paper, section 3.2).
 
+use std::sync::{Mutex, PoisonError};
+
 use rand::Rng;
 
 use super::evidence::{gene_evidence, Evidence};
@@ -7,7 +9,7 @@ use crate::backend::Backend;
 use crate::layers::ConnectionMask;
 use crate::model::{Settings, Stopped};
 use crate::sampling::{Purpose, Streams};
-use crate::training::{train, Monitor, TrainingCells};
+use crate::training::{side_by_side, train, Monitor, TrainingCells};
 use crate::{Error, Result};
 
 /// What one of several fits says of the genes.
@@ -39,9 +41,10 @@ pub fn settings_of_fit(settings: &Settings, number: usize) -> Settings {
     of_fit
 }
 
-/// Fits models from independent starts, those of these `numbers` (from 0), and looks at their genes. A fit is the same
-/// whatever others are made beside it. Stops early, with the fits finished so far, when the monitor of a fit asks for it.
-/// `monitor` makes the monitor of the fit in this place of `numbers`; `finished` is given every fit that is done.
+/// Fits models from independent starts, those of these `numbers` (from 0), side by side, and looks at their genes. A fit is
+/// the same whatever others are made beside it. Stops early, with the fits finished so far, when the monitor of a fit asks
+/// for it. `monitor` makes the monitor of the fit in this place of `numbers`; `finished` is given every fit that is done,
+/// the first that is done first.
 ///
 /// # Errors
 /// Those of [`train`], of [`gene_evidence`] and of `finished`; [`Error::Interrupted`] before the first fit is done.
@@ -72,18 +75,19 @@ pub fn repeat_fits<B: Backend, M: Monitor>(
     settings: &Settings,
     backend: &B,
     numbers: &[usize],
-    monitor: impl Fn(usize) -> M,
-    finished: &mut dyn FnMut(&ScoredFit) -> Result<()>,
+    monitor: impl Fn(usize) -> M + Sync,
+    finished: &mut (dyn FnMut(&ScoredFit) -> Result<()> + Send),
 ) -> Result<Vec<ScoredFit>> {
-    let mut fits = Vec::new();
-    for (place, &number) in numbers.iter().enumerate() {
-        let settings = settings_of_fit(settings, number);
-        match scored_fit(cells, &settings, backend, number, &monitor(place)) {
-            Err(Error::Interrupted) => break,
-            fit => fits.push(fit?),
-        }
-        fits.last().map_or(Ok(()), &mut *finished)?;
-    }
+    let finished = Mutex::new(finished);
+    let fits = side_by_side(backend, numbers.len(), |place| {
+        let settings = settings_of_fit(settings, numbers[place]);
+        let fit = scored_fit(cells, &settings, backend, numbers[place], &monitor(place))?;
+        // A panic of another fit's ends everything anyway.
+        let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
+        finished(&fit)?;
+        Ok(fit)
+    })?;
+    let fits: Vec<ScoredFit> = fits.into_iter().flatten().collect();
     if fits.is_empty() && !numbers.is_empty() {
         return Err(Error::Interrupted);
     }

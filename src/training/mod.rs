@@ -3,6 +3,7 @@
 mod adam;
 mod early_stopping;
 mod monitor;
+mod side_by_side;
 mod state;
 mod threads;
 mod train;
@@ -11,6 +12,7 @@ mod trainer;
 pub use adam::Adam;
 pub use early_stopping::{Best, EarlyStopping};
 pub use monitor::{Monitor, Silent};
+pub use side_by_side::side_by_side;
 pub use state::{Standing, StateParts, TrainState};
 pub use threads::with_threads;
 pub use train::{check_batch_sizes, train, train_new_batches, Training, TrainingCells};

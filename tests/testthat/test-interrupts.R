@@ -111,3 +111,24 @@ test_that("on request every interrupt leaves a loop of fits", {
     )
   }, after = 1)
 })
+
+test_that("of several fits those are kept that were done", {
+  found <- interrupted(function(model, counts, batch) {
+    warned <- FALSE
+    several <- withCallingHandlers(
+      scVAE::fitSCVAE(
+        counts[, 1:300],
+        min_genes = 20, n_hidden = 16, n_repeats = 10000, max_epochs = 2, seed = 1, threads = 2,
+        verbose = FALSE
+      ),
+      scvae_warning_interrupted = function(w) {
+        warned <<- TRUE
+        invokeRestart("muffleWarning")
+      }
+    )
+    stopifnot(warned, nrow(several$repeats) > 2, nrow(several$repeats) < 10000)
+    stopifnot(!is.null(several$stability), ncol(several$scores$values$connections) > 2)
+  }, after = 1.5)
+  expect_identical(found$result, "done")
+  expect_true(found$usable)
+})

@@ -294,3 +294,22 @@ test_that("a fit that diverges says so and can be used", {
   found <- suppressWarnings(resumeSCVAE(folder, sim$counts, batch = sim$batch, verbose = FALSE))
   expect_same(found, model)
 })
+
+test_that("repeats go on from their own checkpoints", {
+  sim <- sim_small()
+  whole <- quick_fit(sim$counts, seed = 3, n_repeats = 3, threads = 2)
+  expect_identical(quick_fit(sim$counts, seed = 3, n_repeats = 3, threads = 1)$model, whole$model)
+  folder <- withr::local_tempdir()
+  kept <- quick_fit(sim$counts, seed = 3, n_repeats = 3, checkpoint = folder)
+  expect_identical(kept$model, whole$model)
+  expect_setequal(list.files(folder), c("checkpoint.safetensors", "fit-2", "fit-3"))
+  # The second one was done, the third was not begun.
+  unlink(file.path(folder, "fit-3", "checkpoint.safetensors"))
+  changed <- file.mtime(file.path(folder, "fit-2", "checkpoint.safetensors"))
+  again <- resumeSCVAE(folder, sim$counts, verbose = FALSE)
+  expect_identical(again$model, whole$model)
+  expect_identical(again$embedding, whole$embedding)
+  expect_identical(again$stability, whole$stability)
+  expect_identical(again$repeats$fit, 1:3)
+  expect_identical(file.mtime(file.path(folder, "fit-2", "checkpoint.safetensors")), changed)
+})

@@ -14,6 +14,7 @@ mod results;
 mod sampling;
 mod saved;
 mod settings;
+mod side_by_side;
 mod simulated;
 mod steps;
 mod stopping;

@@ -7,7 +7,7 @@ use scvae::model::Settings;
 use scvae::results::{
     embed, mean_connections, reconstruct, repeat_fits, Output, Reconstruction, ScoredFit,
 };
-use scvae::training::{train, Silent, TrainingCells};
+use scvae::training::{train, with_threads, Silent, TrainingCells};
 
 use crate::simulated::{fit, settings, simulated};
 
@@ -111,7 +111,8 @@ fn repeated_fits_start_apart() {
             finished.push(fit.clone());
             Ok(())
         };
-        let fits = repeat_fits(cells, &settings(), &Cpu, numbers, |_| Silent, &mut keep).unwrap();
+        let fit = || repeat_fits(cells, &settings(), &Cpu, numbers, |_| Silent, &mut keep);
+        let fits = with_threads(1, fit).unwrap();
         assert_eq!(fits, finished);
         fits
     };
