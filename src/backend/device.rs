@@ -109,6 +109,18 @@ pub fn cuda_missing() -> Option<String> {
     Some("this build is for the CPU only".into())
 }
 
+/// Versions of CUDA: of the toolkit that this was built with, and the newest that the driver knows; none in a build for the
+/// processor, and no driver's where there is none.
+pub fn cuda_versions() -> (Option<String>, Option<String>) {
+    #[cfg(feature = "cuda")]
+    return {
+        let (toolkit, driver) = super::cuda::versions();
+        (Some(toolkit), driver)
+    };
+    #[cfg(not(feature = "cuda"))]
+    (None, None)
+}
+
 /// The widest vector instructions of the processor that the kernels use.
 fn instructions() -> &'static str {
     #[cfg(target_arch = "x86_64")]

@@ -28,7 +28,7 @@ pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaCells, CudaMiniBatch, CudaWiring, ResidentCounts, Scratch};
 pub use device::{
-    allow_tf32, check_device, cuda_missing, devices, on_device, DeviceInfo, OnDevice,
+    allow_tf32, check_device, cuda_missing, cuda_versions, devices, on_device, DeviceInfo, OnDevice,
 };
 pub(crate) use known_result::{known_result, Recording};
 pub use tensors::{

@@ -14,7 +14,7 @@ mod trained;
 
 use extendr_api::prelude::*;
 
-/// Version of the crate and the optional parts it was built with.
+/// Versions of the crate and of what it stands on, and the optional parts it was built with.
 /// @noRd
 #[extendr]
 fn rs_version() -> List {
@@ -23,7 +23,15 @@ fn rs_version() -> List {
     } else {
         vec![]
     };
-    list!(version = env!("CARGO_PKG_VERSION"), features = features)
+    let (toolkit, driver) = crate::backend::cuda_versions();
+    let text = |version: Option<String>| version.map_or(().into(), Robj::from);
+    list!(
+        version = env!("CARGO_PKG_VERSION"),
+        features = features,
+        hdf5 = crate::counts::hdf5_version(),
+        cuda_toolkit = text(toolkit),
+        cuda_driver = text(driver)
+    )
 }
 
 /// Devices that models can be trained on here, and why there is no graphics card among them.

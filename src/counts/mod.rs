@@ -15,4 +15,5 @@ mod view;
 pub use counts_file::{CountsFile, FileFormat};
 pub use matrix::CountMatrix;
 pub use read::{obs_column, obs_columns};
+pub use shared_library::hdf5_version;
 pub use view::{filter, CountsView};

@@ -33,6 +33,12 @@ pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// The version of the HDF5 library in use.
+pub fn hdf5_version() -> String {
+    let (major, minor, release) = undisturbed(hdf5::library_version);
+    format!("{major}.{minor}.{release}")
+}
+
 /// What the library calls when something fails, in one of the two forms it knows. Put back when dropped.
 enum ErrorHandler {
     Old(H5E_auto1_t, *mut c_void),

@@ -60,6 +60,7 @@ static const struct {
 
 static int (*real_cuInit)(unsigned);
 static char missing[512];
+static int driver_version;
 
 /* Tried where dlopen() looks by itself (LD_LIBRARY_PATH, the system's list) and then in folders. */
 static void *open_version(const struct library *library, int version) {
@@ -92,27 +93,26 @@ static void say(const char *separator, const char *format, int a, int b) {
 }
 
 static void load_once(void) {
-  int driver = 0;
   for (size_t i = 0; i < LIBRARIES; ++i) {
     struct library *library = libraries[i];
     int newest = library->newest;
     /* A library that is newer than the driver opens, but does not work. */
-    if (!newest) newest = (driver ? driver : SCVAE_CUDA_VERSION) / 1000;
+    if (!newest) newest = (driver_version ? driver_version : SCVAE_CUDA_VERSION) / 1000;
     for (int version = newest; version >= library->oldest && !library->handle; --version)
       library->handle = open_version(library, version);
     if (!library->handle && library->needed)
       say(", ", library == &cuda ? "libcuda.so.%d (the NVIDIA driver)" : library->name, newest, 0);
     if (library == &cuda && cuda.handle) {
       int (*version)(int *) = (int (*)(int *))dlsym(cuda.handle, "cuDriverGetVersion");
-      if (version) version(&driver);
+      if (version) version(&driver_version);
     }
   }
   /* The kernels are kept as text for the driver to compile, in the language of the CUDA that the
    * package was built with. */
-  if (driver && driver < SCVAE_CUDA_VERSION) {
+  if (driver_version && driver_version < SCVAE_CUDA_VERSION) {
     say(", ", "an NVIDIA driver for CUDA %d.%d", SCVAE_CUDA_VERSION / 1000,
         SCVAE_CUDA_VERSION % 1000 / 10);
-    say(" ", "(this one is for CUDA %d.%d)", driver / 1000, driver % 1000 / 10);
+    say(" ", "(this one is for CUDA %d.%d)", driver_version / 1000, driver_version % 1000 / 10);
   }
 
   for (size_t i = 0; i < sizeof functions / sizeof *functions; ++i) {
@@ -137,4 +137,11 @@ __attribute__((visibility("hidden"))) int cuInit(unsigned flags) {
 __attribute__((visibility("hidden"))) const char *scvae_cuda_missing(void) {
   load();
   return *missing ? missing : NULL;
+}
+
+/* Of CUDA, as the driver counts them: 13000 for 13.0. The driver's is 0 where there is none. */
+__attribute__((visibility("hidden"))) void scvae_cuda_versions(int *toolkit, int *driver) {
+  load();
+  *toolkit = SCVAE_CUDA_VERSION;
+  *driver = driver_version;
 }

@@ -28,6 +28,8 @@ test_that("peaks are found, also at the ends", {
 test_that("information on the installation is there", {
   info <- scvaeInfo()
   expect_match(info$version, "^[0-9]+\\.[0-9]+\\.[0-9]+$")
+  expect_match(info$hdf5, "^[12]\\.[0-9]+\\.[0-9]+$")
+  expect_identical("cuda" %in% info$features, !is.null(info$cuda_toolkit))
   expect_identical(names(info$devices)[1], "cpu")
   expect_match(info$devices[["cpu"]], "threads")
   # Either there is a card, or it is said why not.

@@ -5,7 +5,7 @@
     reason = "asks the forwarders, which are C, what they miss"
 )]
 
-use std::ffi::{c_char, CStr};
+use std::ffi::{c_char, c_int, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use candle_core::cuda_backend::cudarc::driver::{sys::CUresult, CudaContext, DriverError};
@@ -17,6 +17,17 @@ use crate::{Error, Result};
 unsafe extern "C" {
     /// Names the first library that is not there; null if all are. See `build.rs`.
     fn scvae_cuda_missing() -> *const c_char;
+    /// The versions of CUDA of the toolkit that this was built with, and of the driver, 0 without one: 13000 for 13.0.
+    fn scvae_cuda_versions(toolkit: *mut c_int, driver: *mut c_int);
+}
+
+/// The CUDA that this was built with, and the newest that the driver knows, if there is a driver.
+pub(in crate::backend) fn versions() -> (String, Option<String>) {
+    let (mut toolkit, mut driver) = (0, 0);
+    // Safety: both are written before it returns.
+    unsafe { scvae_cuda_versions(&mut toolkit, &mut driver) };
+    let text = |version: c_int| format!("{}.{}", version / 1000, version % 1000 / 10);
+    (text(toolkit), (driver > 0).then(|| text(driver)))
 }
 
 /// Why there is no card to be had; nothing if there is one.

@@ -37,7 +37,7 @@ pub use self::counts::{CudaCells, CudaMiniBatch, ResidentCounts};
 pub use self::scratch::Scratch;
 pub use self::wiring::CudaWiring;
 
-pub(super) use self::found::{cards, check, missing, open};
+pub(super) use self::found::{cards, check, missing, open, versions};
 
 /// A graphics card. Every sum is formed in a fixed order: the same card gives the same bits at every run.
 #[derive(Debug, Clone)]
