@@ -102,7 +102,7 @@ test_that("split layers are joined in the object's order", {
   by_layer <- run_quick(split, batch = "layers")
   expect_identical(
     scvaeModel(by_layer)$batch_names,
-    paste0("counts.", sort(unique(object$donor)))
+    sort(unique(object$donor))
   )
   expect_identical(unname(scvaeModel(by_layer)$latent), unname(scvaeModel(whole)$latent))
 })

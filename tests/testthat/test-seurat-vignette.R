@@ -1,0 +1,92 @@
+# The introduction to integration of Seurat 5 on real counts, with the call of IntegrateLayers()
+# replaced; on Seurat 4 the same without layers.
+skip_if_not_installed("Seurat")
+skip_on_cran()
+
+has_layers <- utils::packageVersion("SeuratObject") >= "5.0.0"
+
+object_of <- function(file) {
+  data <- real_data(file)
+  suppressWarnings(SeuratObject::CreateSeuratObject(data$counts, meta.data = data$cells))
+}
+
+# Few epochs, so that the whole takes seconds; the learning rate makes up for some of them.
+few <- list(max_epochs = 15, n_hidden = 32, lr = 5e-3, threads = 1)
+
+integrated <- function(object) {
+  if (has_layers) {
+    object[["RNA"]] <- split(object[["RNA"]], f = object$batch)
+  }
+  object <- Seurat::NormalizeData(object, verbose = FALSE)
+  object <- Seurat::FindVariableFeatures(object, verbose = FALSE)
+  object <- Seurat::ScaleData(object, verbose = FALSE)
+  object <- Seurat::RunPCA(object, npcs = 20, verbose = FALSE)
+  if (has_layers) {
+    do.call(Seurat::IntegrateLayers, c(
+      list(
+        object,
+        method = SCVAEIntegration, orig.reduction = "pca", new.reduction = "integrated.scvae",
+        verbose = FALSE
+      ), few
+    ))
+  } else {
+    do.call(RunSCVAE, c(
+      list(object, batch = "batch", reduction.name = "integrated.scvae", verbose = FALSE), few
+    ))
+  }
+}
+
+analysed <- function(object) {
+  object <- Seurat::FindNeighbors(
+    object,
+    reduction = "integrated.scvae", dims = 1:10, verbose = FALSE
+  )
+  object <- Seurat::FindClusters(object, resolution = 1, verbose = FALSE)
+  object <- suppressWarnings(Seurat::RunUMAP(
+    object,
+    dims = 1:10, reduction = "integrated.scvae", verbose = FALSE
+  ))
+  if (has_layers) {
+    object[["RNA"]] <- SeuratObject::JoinLayers(object[["RNA"]])
+  }
+  object
+}
+
+# The share of cells that are of their cluster's most frequent type.
+purity <- function(object) {
+  table <- table(object$seurat_clusters, object$cell_type)
+  sum(apply(table, 1, max)) / sum(table)
+}
+
+test_that("donors of blood cells are integrated and their types have the known markers", {
+  object <- analysed(integrated(object_of("pbmc_kang_ctrl.h5ad")))
+  expect_gt(purity(object), 0.8)
+  SeuratObject::Idents(object) <- "cell_type"
+  markers <- Seurat::FindMarkers(
+    object, "B cells",
+    max.cells.per.ident = 100, verbose = FALSE
+  )
+  expect_true("CD79A" %in% rownames(markers)[markers$p_val_adj < 0.01 & markers$avg_log2FC > 1])
+  model <- scvaeModel(object, "integrated.scvae")
+  expect_setequal(model$batch_names, unique(object$batch))
+  expect_identical(dim(SeuratObject::Embeddings(object[["umap"]])), c(ncol(object), 2L))
+  plots <- list(
+    Seurat::DimPlot(object, reduction = "umap", group.by = c("batch", "cell_type")),
+    Seurat::DimPlot(object, reduction = "integrated.scvae"),
+    Seurat::ElbowPlot(object, ndims = 10, reduction = "integrated.scvae")
+  )
+  for (plot in plots) {
+    expect_s3_class(plot, "ggplot")
+  }
+})
+
+test_that("protocols of cell lines are integrated and clusters are the lines", {
+  object <- analysed(integrated(object_of("celllines_tian.h5ad")))
+  expect_gt(purity(object), 0.9)
+  first <- levels(object$seurat_clusters)[1]
+  markers <- Seurat::FindMarkers(object, first, max.cells.per.ident = 50, verbose = FALSE)
+  expect_gt(sum(markers$p_val_adj < 0.01), 10)
+  # Each large cluster holds cells of several protocols.
+  mixed <- rowSums(table(object$seurat_clusters, object$batch) > 0)
+  expect_true(all(mixed >= 2))
+})
