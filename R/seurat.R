@@ -141,6 +141,14 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
 # What a reduction is made with, checked before any work.
 dimreduc_arguments <- function(args, reduction.key, seed.use, call) {
   need_package("SeuratObject", "for a dimensional reduction", call)
+  check_key(reduction.key, call)
+  c(
+    fit_arguments(args, call),
+    list(key = reduction.key, seed = check_seed(seed.use, "seed.use", call))
+  )
+}
+
+check_key <- function(reduction.key, call) {
   check_string(reduction.key, "reduction.key", call = call)
   if (!grepl("^[a-zA-Z][a-zA-Z0-9]*_$", reduction.key)) {
     abort_scvae(
@@ -153,10 +161,6 @@ dimreduc_arguments <- function(args, reduction.key, seed.use, call) {
       call
     )
   }
-  c(
-    fit_arguments(args, call),
-    list(key = reduction.key, seed = check_seed(seed.use, "seed.use", call))
-  )
 }
 
 run_dimreduc <- function(counts, batch, assay, fit, verbose, call) {
