@@ -42,7 +42,9 @@ test_that("predict() takes the object, too", {
   expect_identical(predict(object, type = "sd", cells = 1:3), model$latent_sd[1:3, ])
   rate <- predict(model, object, "px_rate", genes = 1:5)
   expect_identical(predict(object, type = "px_rate", genes = 1:5), rate)
-  expect_identical(predict(object, object[, 1:9], "px_rate", genes = 1:5), rate[, 1:9])
+  # Rounded otherwise among other cells.
+  few <- predict(object, object[, 1:9], "px_rate", genes = 1:5)
+  expect_equal(few, rate[, 1:9], tolerance = 1e-5)
   object <- predict(object, type = "px_rate", genes = 1:5, name = "rate")
   expect_identical(assay_values(object, "rate"), unname(rate))
   object <- predict(object, type = "sd", name = "spread")
@@ -65,7 +67,7 @@ test_that("the model knows the batches and the assay of its own cells", {
     class = "scvae_error_argument"
   )
   part <- denoiseCounts(object[, c(9, 4, 200)], name = NA)
-  expect_identical(part, expected[, colnames(part)])
+  expect_equal(part, expected[, colnames(part)], tolerance = 1e-5)
 })
 
 test_that("an object with several models says so, and one of any name is found", {

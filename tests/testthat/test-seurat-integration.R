@@ -86,8 +86,8 @@ test_that("some layers, and batches of one's own, can be chosen", {
 test_that("mistakes in integration are named", {
   object <- normalised_small()
   joined <- SeuratObject::JoinLayers(object)
-  SeuratObject::VariableFeatures(joined) <- SeuratObject::VariableFeatures(object)
-  error <- expect_error(integrate(joined), class = "scvae_error_argument")
+  features <- rownames(SeuratObject::LayerData(joined, layer = "scale.data"))
+  error <- expect_error(integrate(joined, features = features), class = "scvae_error_argument")
   expect_match(conditionMessage(error), "Split the assay first", fixed = TRUE)
   error <- expect_error(
     do.call(SCVAEIntegration, c(list(object[["RNA"]], layers = "data.nope"), quick())),

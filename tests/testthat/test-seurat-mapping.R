@@ -94,7 +94,7 @@ test_that("mistakes in mapping an object are named", {
     class = "scvae_error_argument"
   )
   expect_error(
-    map_quickly(objects$query, objects$reference, label = "type"), "labels",
+    map_quickly(objects$query, objects$reference, labelz = "type"), "labels",
     class = "scvae_error_argument"
   )
   expect_error(
