@@ -40,6 +40,13 @@ assay_of_model <- function(object) {
   }
 }
 
+# The assay of a Seurat object that a new reduction is of.
+assay_of_result <- function(given, ...) {
+  if (inherits(given$x, "Seurat")) {
+    list(...)$assay %||% given$assay %||% SeuratObject::DefaultAssay(given$x)
+  }
+}
+
 # Their counts. `given` is of model_and_cells().
 counts_of_cells <- function(given, ..., call) {
   if (is.null(given$assay) || "assay" %in% dots_names(...)) {
@@ -110,14 +117,12 @@ with_assay <- function(x, values, name, kind) {
   x
 }
 
-# Places of the cells, cells x dimensions, as a new reduction.
+# Values of cells x dimensions as a new reduction.
 with_reduction <- function(x, values, name, assay) {
   if (inherits(x, "Seurat")) {
     key <- key_of(name)
     colnames(values) <- paste0(key, seq_len(ncol(values)))
-    x[[name]] <- SeuratObject::CreateDimReducObject(
-      embeddings = values, assay = assay %||% SeuratObject::DefaultAssay(x), key = key
-    )
+    x[[name]] <- SeuratObject::CreateDimReducObject(embeddings = values, assay = assay, key = key)
     return(x)
   }
   if (is.null(colnames(x))) {
@@ -125,6 +130,33 @@ with_reduction <- function(x, values, name, assay) {
   }
   SingleCellExperiment::reducedDim(x, name) <- values
   x
+}
+
+# The embedding of a model's cells with the model, as after a fit.
+with_model_reduction <- function(x, model, name, assay) {
+  if (inherits(x, "Seurat")) {
+    x[[name]] <- new_dimreduc(model, assay, key_of(name))
+    return(x)
+  }
+  x <- with_reduction(x, model$embedding, name)
+  S4Vectors::metadata(x) <- with_model(S4Vectors::metadata(x), name, model)
+  x
+}
+
+# A model as that of other cells than it was fitted to.
+model_for_cells <- function(model, counts, batch, threads, call) {
+  codes <- model_batch_codes(open_model(model, call), batch, counts, call)
+  parts <- lapply(names(stored_parts), function(type) {
+    predict.SCVAE(model, counts, type, batch = batch, threads = threads)
+  })
+  model[unname(stored_parts)] <- parts
+  # What only a fit or a mapping knows of its cells.
+  model[c("trained_cells", "stability", "labels")] <- NULL
+  model["batch"] <- list(if (!is.null(codes)) {
+    factor(model$batch_names[codes + 1], levels = model$batch_names)
+  })
+  model$cell_names <- counts$cell_names
+  model
 }
 
 # Keys hold letters and digits only, and end in an underscore.
@@ -135,12 +167,19 @@ key_of <- function(name) paste0(gsub("[^[:alnum:]]", "", name), "_")
 #' [predict.SCVAE()] for the model that a Seurat object holds after [RunSCVAE()], or a
 #' SingleCellExperiment after [runSCVAE()].
 #'
+#' With a model as `newdata` it is that one instead. So the model comes back into an object that was
+#' put together by `merge()` or `cbind()`, which keep none:
+#' `merged <- predict(merged, model, name = "scvae")` embeds all cells, as far as `batch` names
+#' batches that the model knows ([mapSCVAE()] adds others).
+#'
 #' @param object A Seurat or SingleCellExperiment object that holds a model.
-#' @param newdata Counts of other cells, in any form that [fitSCVAE()] takes. If it is missing, the
-#'   result is that of the object's own cells, whose batches the model knows.
+#' @param newdata Counts of other cells, in any form that [fitSCVAE()] takes, or another model for
+#'   the object's cells. If it is missing, the result is that of the object's own cells, whose
+#'   batches the model knows.
 #' @inheritParams predict.SCVAE
-#' @param name Name of a new reduction (`"embedding"`, `"latent"`, `"sd"`) or of a new assay or
-#'   alternative experiment (all others) for the result; NULL: a matrix is returned.
+#' @param name Name of a new reduction (`"embedding"`, then with the model as after a fit;
+#'   `"latent"`, `"sd"`) or of a new assay or alternative experiment (all others) for the result;
+#'   NULL: a matrix is returned.
 #' @return A matrix, or with `name` the object (`newdata`, if that was given) with the result: in
 #'   an assay `"px_rate"` is in the counts, `"px_scale"` and `"px_dropout"` are in the data, in a
 #'   SingleCellExperiment in `logcounts`.
@@ -167,20 +206,32 @@ predict.Seurat <- function(object, newdata, # nolint: object_name_linter.
   )
   given <- model_and_cells(object, if (!missing(newdata)) newdata, call)
   name <- name_of_result(name, NULL, given$x, cells, call)
-  values <- if (given$own && type %in% names(stored_parts) && is.null(batch)) {
+  threads <- check_threads(threads, call)
+  embeds <- type %in% names(stored_parts)
+  stored <- given$own && embeds && is.null(batch)
+  if (!stored) {
+    counts <- counts_of_cells(given, ..., call = call)
+    batch <- batch_of_cells(given, batch, counts)
+  }
+  if (type == "embedding" && !is.null(name)) {
+    model <- given$model
+    if (!stored) {
+      model <- model_for_cells(model, counts, batch, threads, call)
+    }
+    return(with_model_reduction(given$x, model, name, assay_of_result(given, ...)))
+  }
+  values <- if (stored) {
     stored_embedding(given$model, type, cells, call)
   } else {
-    counts <- counts_of_cells(given, ..., call = call)
     predict.SCVAE(
       given$model, counts, type,
-      batch = batch_of_cells(given, batch, counts), genes = genes, cells = cells,
-      library = library, threads = threads
+      batch = batch, genes = genes, cells = cells, library = library, threads = threads
     )
   }
   if (is.null(name)) {
     values
-  } else if (type %in% names(stored_parts)) {
-    with_reduction(given$x, values, name, given$assay)
+  } else if (embeds) {
+    with_reduction(given$x, values, name, assay_of_result(given, ...))
   } else {
     with_assay(given$x, values, name, if (type == "px_rate") "counts" else "data")
   }

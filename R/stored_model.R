@@ -9,7 +9,9 @@
 #'
 #' Objects that were put together from several ones have no model of all their cells, and embeddings
 #' of different models must not be compared with each other: it is an error to ask for the model
-#' then. `merge()` of Seurat objects drops the models, also with `merge.dr`; `cbind()` of
+#' then. `merge()` of Seurat objects makes a new object of assays and meta data only and drops the
+#' models, wherever they lie, also with `merge.dr`; [predict()][predict.Seurat()] puts one back, with
+#' the places of all cells. `subset()`, `split()` and `JoinLayers()` keep it. `cbind()` of
 #' SingleCellExperiment objects keeps all of them in `metadata(x)`.
 #'
 #' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
@@ -204,9 +206,10 @@ refuse_without_model <- function(object, stored, call) {
     c(
       "There is no scVAE model in this object of class {.cls {kind}}{where}.",
       i = if (merged) {
-        "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it puts \\
-         embeddings together that cannot be compared. Take the models out with {.fn scvaeModel} \\
-         before, and fit one to all cells after."
+        "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it may put \\
+         embeddings together that cannot be compared. Take a model out with {.fn scvaeModel} \\
+         before, and after embed all cells by it, {.code predict(object, model, name = \"scvae\")}, \\
+         or fit one to all of them."
       },
       i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
     ),

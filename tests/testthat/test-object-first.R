@@ -137,3 +137,27 @@ test_that("mistakes with an object first are named", {
   expect_error(transferBatchStyle(object), "`to` is missing", class = "scvae_error_argument")
   expect_error(transferBatchStyle(object, "batch_9"), "batch_1", class = "scvae_error_argument")
 })
+
+test_that("predict() puts a model back into an object that was merged, with all its cells", {
+  object <- fitted_object()
+  model <- scvaeModel(object)
+  merged <- merge(object[, 1:200], object[, 201:300], add.cell.ids = c("a", "b"))
+  expect_error(scvaeModel(merged), "predict(object, model", fixed = TRUE)
+  if (inherits(merged[["RNA"]], "StdAssay")) {
+    merged <- SeuratObject::JoinLayers(merged)
+  }
+  merged <- merged |> predict(model, batch = "donor", name = "scvae", threads = 1)
+  back <- scvaeModel(merged)
+  expect_identical(back$cell_names, colnames(merged))
+  expect_equal(unname(back$embedding), unname(model$embedding), tolerance = 1e-5)
+  expect_identical(as.character(back$batch), as.character(model$batch))
+  expect_identical(back$model, model$model)
+  expect_true(all(scVAE:::trained_cells(back)))
+  # And from then on it is as any other.
+  expect_equal(
+    denoiseCounts(merged, genes = 1:5, name = NA), denoiseCounts(object, genes = 1:5, name = NA),
+    tolerance = 1e-5, ignore_attr = TRUE
+  )
+  part <- merged[, c(250, 3)]
+  expect_identical(predict(part), back$embedding[c(250, 3), ])
+})
