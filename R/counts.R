@@ -206,7 +206,8 @@ dgc_by_columns <- function(x, call, per_block = columns_per_block) {
   methods::new(
     "dgCMatrix",
     i = unlist(lapply(blocks, slot, "i")), p = as.integer(c(0, cumsum(entries))),
-    x = unlist(lapply(blocks, slot, "x")), Dim = dim(x), Dimnames = dimnames(x) %||% list(NULL, NULL)
+    x = unlist(lapply(blocks, slot, "x")), Dim = dim(x),
+    Dimnames = dimnames(x) %||% list(NULL, NULL)
   )
 }
 

@@ -26,8 +26,8 @@
 #' @section What is stored:
 #' * the reduction `reduction.name`, with the embedding and its standard deviations, for
 #'   `ElbowPlot()`. In expression space it has loadings, too, as that of `RunPCA()`, for
-#'   `VizDimLoadings()`; the latent dimensions have none, and `ProjectDim()` finds genes that go with
-#'   them. Its `misc` slot holds the model, which [scvaeModel()] returns and which survives
+#'   `VizDimLoadings()`; the latent dimensions have none, and `ProjectDim()` finds genes that go
+#'   with them. Its `misc` slot holds the model, which [scvaeModel()] returns and which survives
 #'   `saveRDS()`;
 #' * with the cells: the column `scvae_trained` (the reduction's name and `_trained`), FALSE for
 #'   cells that the filter dropped; with `n_repeats` also `scvae_stability`, see [fitSCVAE()];
@@ -209,7 +209,7 @@ assay_name <- function(x, assay, call) {
   guess <- toupper(sub("_$", "", key))
   abort_scvae(
     c(
-      "{.arg assay} is needed: this assay, of key {.val {unname(key)}}, does not know its own name.",
+      "{.arg assay} is needed: this assay, of key {.val {unname(key)}}, does not know its name.",
       i = "For example {.code assay = \"{guess}\"}. scVAE is made for counts of RNA."
     ),
     "argument",

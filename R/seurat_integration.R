@@ -81,7 +81,7 @@ SCVAEIntegration <- function(object, assay = NULL, orig = NULL, layers = NULL, s
   seurat_results(reduction, new.reduction, object, "counts", colnames(object))
 }
 # By this Seurat lists the methods that IntegrateLayers() can be given.
-attr(SCVAEIntegration, "Seurat.method") <- "integration"
+attr(SCVAEIntegration, "Seurat.method") <- "integration" # nolint: object_name_linter.
 
 check_layered_assay <- function(object, call) {
   if (inherits(object, "StdAssay")) {
@@ -94,7 +94,8 @@ check_layered_assay <- function(object, call) {
   value <- describe(object)
   abort_scvae(
     c(
-      "{.arg object} must be an assay of version 5, as {.fn IntegrateLayers} gives it, not {value}.",
+      "{.arg object} must be an assay of version 5, as {.fn IntegrateLayers} gives it, not \\
+       {value}.",
       i = "Use {.fn RunSCVAE} with {.arg batch} for other assays and for Seurat objects."
     ),
     "argument",

@@ -10,8 +10,8 @@
 #' Objects that were put together from several ones have no model of all their cells, and embeddings
 #' of different models must not be compared with each other: it is an error to ask for the model
 #' then. `merge()` of Seurat objects makes a new object of assays and meta data only and drops the
-#' models, wherever they lie, also with `merge.dr`; [predict()][predict.Seurat()] puts one back, with
-#' the places of all cells. `subset()`, `split()` and `JoinLayers()` keep it. `cbind()` of
+#' models, wherever they lie, also with `merge.dr`; [predict()][predict.Seurat()] puts one back,
+#' with the places of all cells. `subset()`, `split()` and `JoinLayers()` keep it. `cbind()` of
 #' SingleCellExperiment objects keeps all of them in `metadata(x)`.
 #'
 #' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
@@ -208,8 +208,8 @@ refuse_without_model <- function(object, stored, call) {
       i = if (merged) {
         "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it may put \\
          embeddings together that cannot be compared. Take a model out with {.fn scvaeModel} \\
-         before, and after embed all cells by it, {.code predict(object, model, name = \"scvae\")}, \\
-         or fit one to all of them."
+         before, and after it embed all cells by that model, \\
+         {.code predict(object, model, name = \"scvae\")}, or fit one to all of them."
       },
       i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
     ),

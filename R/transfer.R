@@ -68,8 +68,8 @@ assay_kind <- function(output) if (output == "counts") "counts" else "data"
 #'
 #' @section Objects in a pipe:
 #' A Seurat or SingleCellExperiment object that holds a model can stand first, for its own cells:
-#' `object |> transferBatchStyle("donor_1")`, or `object |> transferBatchStyle(model, "donor_1")` for
-#' a model of another origin.
+#' `object |> transferBatchStyle("donor_1")`, or `object |> transferBatchStyle(model, "donor_1")`
+#' for a model of another origin.
 #'
 #' @inheritParams denoiseCounts
 #' @param to The batch whose style the cells take; several, or `"all"`, for one result each. For a

@@ -159,5 +159,5 @@ test_that("predict() puts a model back into an object that was merged, with all 
     tolerance = 1e-5, ignore_attr = TRUE
   )
   part <- merged[, c(250, 3)]
-  expect_identical(predict(part), back$embedding[c(250, 3), ])
+  expect_identical(predict(part), back$embedding[colnames(part), ])
 })

@@ -78,11 +78,16 @@ test_that("donors of blood cells are integrated and their types have the known m
   expect_true("CD79A" %in% rownames(markers)[markers$p_val_adj < 0.01 & markers$avg_log2FC > 1])
   model <- scvaeModel(object, "integrated.scvae")
   expect_setequal(model$batch_names, unique(object$batch))
-  expect_identical(dim(SeuratObject::Embeddings(object[["umap"]])), dim(object[[c("batch", "cell_type")]]))
+  expect_identical(rownames(SeuratObject::Embeddings(object[["umap"]])), colnames(object))
+  projected <- Seurat::ProjectDim(object, reduction = "integrated.scvae", verbose = FALSE)
   plots <- list(
     Seurat::DimPlot(object, reduction = "umap", group.by = c("batch", "cell_type")),
     Seurat::DimPlot(object, reduction = "integrated.scvae"),
-    Seurat::ElbowPlot(object, ndims = 10, reduction = "integrated.scvae")
+    Seurat::ElbowPlot(object, ndims = 10, reduction = "integrated.scvae"),
+    Seurat::VizDimLoadings(
+      projected, 1,
+      reduction = "integrated.scvae", projected = TRUE, nfeatures = 5
+    )
   )
   for (plot in plots) {
     expect_s3_class(plot, "ggplot")
