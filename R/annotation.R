@@ -182,8 +182,8 @@ resolve_labels <- function(labels, cells, call) {
 
 # A column of the annotation, for the argument `argument`.
 cell_column <- function(name, cells, argument, call) {
-  known <- cells$columns
-  if (!name %in% c(known, cells$hidden_columns)) {
+  known <- c(cells$columns, cells$hidden_columns)
+  if (!name %in% known) {
     abort_scvae(
       if (length(known) == 0) {
         c(

@@ -174,6 +174,44 @@ as_dgc <- function(x, call) {
   if (inherits(x, "dgCMatrix")) {
     return(x)
   }
+  if (inherits(x, "IterableMatrix")) {
+    return(dgc_by_columns(x, call))
+  }
+  convert_dgc(x, call)
+}
+
+# Columns of BPCells' matrices, which lie in files, that are read at once.
+columns_per_block <- 5000L
+
+# A block of columns after the other becomes sparse, so that beside the result there is never more
+# than a block.
+dgc_by_columns <- function(x, call, per_block = columns_per_block) {
+  starts <- seq(1, by = per_block, length.out = ceiling(ncol(x) / per_block))
+  blocks <- lapply(starts, function(start) {
+    columns <- start:min(start + per_block - 1, ncol(x))
+    convert_dgc(x[, columns, drop = FALSE], call)
+  })
+  entries <- as.numeric(unlist(lapply(blocks, function(block) diff(block@p))))
+  if (sum(entries) > .Machine$integer.max) {
+    abort_scvae(
+      c(
+        "The counts have more than {.Machine$integer.max} entries that are not zero, which a \\
+         {.cls dgCMatrix} cannot hold.",
+        i = "Write them to an {.file .h5ad} file and give its path: files are read without R."
+      ),
+      "counts",
+      call
+    )
+  }
+  methods::new(
+    "dgCMatrix",
+    i = unlist(lapply(blocks, slot, "i")), p = as.integer(c(0, cumsum(entries))),
+    x = unlist(lapply(blocks, slot, "x")), Dim = dim(x),
+    Dimnames = dimnames(x) %||% list(NULL, NULL)
+  )
+}
+
+convert_dgc <- function(x, call) {
   tryCatch(
     {
       package <- attr(class(x), "package")

@@ -20,14 +20,16 @@
 #' filtered.
 #' For cells of batches that the model knows, [predict.SCVAE()] is enough and nothing is trained.
 #'
-#' @param model A model from [fitSCVAE()], with or without batches. Not with several covariates.
+#' @param model A model from [fitSCVAE()], with or without batches, or a Seurat or
+#'   SingleCellExperiment object that holds one. Not with several covariates.
 #' @param newdata Counts of the new cells, in any form that [fitSCVAE()] takes.
 #' @param batch The new batch's name, or the new batch of each cell as in [fitSCVAE()]. A batch that
 #'   the model knows cannot be among them.
 #' @param ... Arguments that say where the counts are in `newdata`, as in [fitSCVAE()].
 #' @param labels Labels of the model's cells (the rows of `model$latent`; of a mapped model these
 #'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` nearest
-#'   cells in the embedding the most frequent label. Needs the package RANN.
+#'   cells in the embedding the most frequent label. For an object as `model` also the name of a
+#'   column of its cells. Needs the package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
 #'   20. It matters for transfer to the new batch, not for the embedding.
@@ -36,7 +38,7 @@
 #' @return A model of class `SCVAE` that knows the new batches beside its own. `embedding`,
 #'   `latent`, `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a
 #'   data frame of each new cell's `label` and `confidence`, the fraction of the votes.
-#' @seealso [predict.SCVAE()], [transferBatchStyle()]
+#' @seealso [MapSCVAE()] for Seurat objects, [predict.SCVAE()], [transferBatchStyle()]
 #' @references Lotfollahi et al. (2022), Nature Biotechnology 40:121-130, for mapping by training a
 #'   few parameters of a trained model.
 #' @examples
@@ -54,6 +56,10 @@
 mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
                      max_epochs = NULL, lr = 1e-3, seed = NULL, threads = NULL, verbose = TRUE) {
   call <- rlang::current_env()
+  if (is_object(model)) {
+    labels <- reference_labels(labels, model, call)
+    model <- model_in(model, NULL, call)
+  }
   check_model(model, call)
   open <- open_model(model, call)
   if (length(open$covariates) > 1) {
@@ -125,7 +131,8 @@ mapping_epochs <- function(n_cells, batch_size) {
 }
 
 new_batches <- function(batch, open, counts, call) {
-  if (is.character(batch) && length(batch) == 1 && !is.na(batch) && !batch %in% counts$columns) {
+  columns <- c(counts$columns, counts$hidden_columns)
+  if (is.character(batch) && length(batch) == 1 && !is.na(batch) && !batch %in% columns) {
     batch <- rep(batch, counts$n_cells)
   }
   batch <- resolve_batch(batch, counts, call)
@@ -160,6 +167,20 @@ mapped_model <- function(mapped, model, counts, batch, seconds) {
   result$cell_names <- counts$cell_names
   result$seconds <- seconds
   result
+}
+
+# A column of an object's cells, by their names.
+reference_labels <- function(labels, object, call) {
+  if (!is.character(labels) || length(labels) != 1) {
+    return(labels)
+  }
+  annotation <- if (inherits(object, "Seurat")) {
+    object[[]]
+  } else {
+    SummarizedExperiment::colData(object)
+  }
+  cells <- list(columns = colnames(annotation), column = function(name) annotation[[name]])
+  stats::setNames(as.character(cell_column(labels, cells, "labels", call)), colnames(object))
 }
 
 check_reference_labels <- function(labels, model, call) {

@@ -145,6 +145,29 @@ option_names <- function() {
   c("embedding", "filtered_cells", "checkpoint", "checkpoint_every", "n_repeats")
 }
 
+# The settings that functions for whole objects show as arguments of their own, with the defaults of
+# fitSCVAE(), so that completion, help and Seurat's log of commands have them. The others come by
+# `...`.
+shown_settings <- c(
+  "n_latent", "max_epochs", "n_repeats", "embedding", "likelihood", "n_hidden", "batch_size", "lr",
+  "early_stopping", "min_cells", "min_genes", "filtered_cells", "threads", "device"
+)
+
+# All settings that a function was given which shows these.
+given_settings <- function(..., frame = parent.frame()) {
+  c(mget(shown_settings, envir = frame), list(...))
+}
+
+# Settings and options, checked, from named arguments; the rest has the defaults of fitSCVAE().
+fit_arguments <- function(args, call) {
+  own <- option_names()
+  is_option <- (names(args) %||% rep("", length(args))) %in% own
+  settings <- settings_from(args[!is_option], call, also = own)
+  options <- lapply(formals(fitSCVAE)[own], eval, envir = topenv())
+  options[names(args)[is_option]] <- args[is_option]
+  list(settings = settings, options = do.call(fit_options, c(options, list(call = call))))
+}
+
 # The settings from named arguments of any of the package's functions; the rest has the defaults
 # of fitSCVAE().
 settings_from <- function(args, call, also = character()) {

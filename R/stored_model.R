@@ -9,20 +9,30 @@
 #'
 #' Objects that were put together from several ones have no model of all their cells, and embeddings
 #' of different models must not be compared with each other: it is an error to ask for the model
-#' then. `merge()` of Seurat objects drops the models, also with `merge.dr`; `cbind()` of
+#' then. `merge()` of Seurat objects makes a new object of assays and meta data only and drops the
+#' models, wherever they lie, also with `merge.dr`; [predict()][predict.Seurat()] puts one back,
+#' with the places of all cells. `subset()`, `split()` and `JoinLayers()` keep it. `cbind()` of
 #' SingleCellExperiment objects keeps all of them in `metadata(x)`.
 #'
 #' @param object A Seurat object after [RunSCVAE()], its `DimReduc`, or a SingleCellExperiment after
 #'   [runSCVAE()].
-#' @param name Name of the reduction, `"scvae"` or `"SCVAE"` unless it was chosen otherwise.
+#' @param name Name of the result that the model is with. NULL: `"scvae"` or `"SCVAE"`, or, if there
+#'   is none of that name, the only one that has a model.
 #' @return The model, as from [fitSCVAE()].
 #' @inherit RunSCVAE examples
 #' @export
 scvaeModel <- function(object, name = NULL) {
   call <- rlang::current_env()
   check_string(name, "name", null_ok = TRUE, call = call)
+  model_in(object, name, call)
+}
+
+model_in <- function(object, name, call) {
   if (inherits(object, "SCVAE")) {
     return(object)
+  }
+  if (is.null(name)) {
+    check_one_result(object, call)
   }
   stored <- stored_models(object, name)
   # Objects that were cut apart and put together again hold the same model several times.
@@ -42,7 +52,7 @@ scvaeModel <- function(object, name = NULL) {
 # none) and their coordinates in the embedding.
 stored_models <- function(object, name) {
   if (inherits(object, "Seurat")) {
-    name <- name %||% "scvae"
+    name <- name %||% result_name(object)
     if (!name %in% names(slot(object, "reductions"))) {
       return(list(name = name))
     }
@@ -59,7 +69,7 @@ stored_models <- function(object, name) {
   if (!is(object, "SummarizedExperiment")) {
     return(list(name = name))
   }
-  name <- name %||% "SCVAE"
+  name <- name %||% result_name(object)
   kept <- all_results(S4Vectors::metadata(object))
   has_place <- is(object, "SingleCellExperiment") &&
     name %in% SingleCellExperiment::reducedDimNames(object)
@@ -69,6 +79,38 @@ stored_models <- function(object, name) {
     cells = unname(colnames(object)),
     coordinates = if (has_place) as.matrix(SingleCellExperiment::reducedDim(object, name))
   )
+}
+
+# The results of an object that have a model.
+result_names <- function(object) {
+  if (inherits(object, "Seurat")) {
+    reductions <- slot(object, "reductions")
+    has_model <- vapply(reductions, function(x) inherits(slot(x, "misc")$model, "SCVAE"), NA)
+    names(reductions)[has_model]
+  } else if (is(object, "SummarizedExperiment")) {
+    unique(names(all_results(S4Vectors::metadata(object))))
+  }
+}
+
+# The one that is meant where none is named: that of the default name, else the last.
+result_name <- function(object) {
+  default <- if (inherits(object, "Seurat")) "scvae" else "SCVAE"
+  names <- result_names(object)
+  if (default %in% names || length(names) == 0) default else names[length(names)]
+}
+
+check_one_result <- function(object, call) {
+  names <- result_names(object)
+  if (length(names) > 1 && !any(c("scvae", "SCVAE") %in% names)) {
+    abort_scvae(
+      c(
+        "The object holds models under several names: {.val {names}}.",
+        i = "Take one out with {.code scvaeModel(object, \"{names[1]}\")}."
+      ),
+      "argument",
+      call
+    )
+  }
 }
 
 # The scores that an object holds, NULL if it holds none: those put with the genes of an assay, or
@@ -164,9 +206,10 @@ refuse_without_model <- function(object, stored, call) {
     c(
       "There is no scVAE model in this object of class {.cls {kind}}{where}.",
       i = if (merged) {
-        "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it puts \\
-         embeddings together that cannot be compared. Take the models out with {.fn scvaeModel} \\
-         before, and fit one to all cells after."
+        "If it was merged: {.fn merge} drops the models, and with {.arg merge.dr} it may put \\
+         embeddings together that cannot be compared. Take a model out with {.fn scvaeModel} \\
+         before, and after it embed all cells by that model, \\
+         {.code predict(object, model, name = \"scvae\")}, or fit one to all of them."
       },
       i = "Fit one with {.fn RunSCVAE} or {.fn runSCVAE}."
     ),

@@ -8,12 +8,25 @@
 #' The result is a dense matrix of 8 bytes per value: choose genes and cells if there are many. It
 #' is computed in pieces, so little more than its own size is needed.
 #'
-#' @param model A model from [fitSCVAE()] or [loadSCVAE()].
-#' @param x Counts, in any form that [fitSCVAE()] takes.
+#' @section Objects in a pipe:
+#' A Seurat or SingleCellExperiment object that holds a model can stand first, and the result is
+#' that of its own cells, whose batches the model knows, put into the object:
+#' `object |> denoiseCounts()`. With a model of another origin, such as one that was taken out
+#' before a `merge()`: `object |> denoiseCounts(model)`.
+#'
+#' @param model A model from [fitSCVAE()] or [loadSCVAE()], or a Seurat or SingleCellExperiment
+#'   object that holds one.
+#' @param x Counts, in any form that [fitSCVAE()] takes. Not needed when `model` is an object, whose
+#'   own cells are then meant.
 #' @param output `"counts"`: expected counts (`px_rate`); `"lognormalised"`: `log1p` of 10,000 times
 #'   the expected fractions, as Seurat's LogNormalize; `library` is then not used.
+#' @param name For a Seurat or SingleCellExperiment object: the name of the new assay or alternative
+#'   experiment for the result. NULL: `"denoised"` if the object stood first, else a matrix is
+#'   returned; NA: a matrix.
 #' @inheritParams predict.SCVAE
-#' @return A matrix, genes x cells.
+#' @return A matrix, genes x cells, or the object with a new assay or alternative experiment (the
+#'   model's genes may be fewer than the object's): `output = "counts"` is in its counts,
+#'   `"lognormalised"` in its data or `logcounts`.
 #' @seealso [predict.SCVAE()] for the other parameters.
 #' @examples
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
@@ -26,17 +39,22 @@
 #' @export
 denoiseCounts <- function(model, x, ..., batch = NULL, genes = NULL, cells = NULL,
                           library = "observed", output = c("counts", "lognormalised"),
-                          threads = NULL) {
+                          name = NULL, threads = NULL) {
   call <- rlang::current_env()
-  check_model(model, call)
+  given <- model_and_cells(model, if (!missing(x)) x, call)
   output <- check_choice(output, c("counts", "lognormalised"), "output", call)
   threads <- check_threads(threads, call)
-  counts <- as_counts(x, ..., call = call)
-  reconstruct_output(open_model(model, call), counts,
-    style = NULL, batch = batch, genes = genes, cells = cells, library = library, output = output,
-    threads = threads, call = call
+  name <- name_of_result(name, if (given$first) "denoised", given$x, cells, call)
+  counts <- counts_of_cells(given, ..., call = call)
+  values <- reconstruct_output(open_model(given$model, call), counts,
+    style = NULL, batch = batch_of_cells(given, batch, counts), genes = genes, cells = cells,
+    library = library, output = output, threads = threads, call = call
   )
+  if (is.null(name)) values else with_assay(given$x, values, name, assay_kind(output))
 }
+
+# Where Seurat keeps values of this kind.
+assay_kind <- function(output) if (output == "counts") "counts" else "data"
 
 #' Show all cells in the style of one batch
 #'
@@ -47,6 +65,11 @@ denoiseCounts <- function(model, x, ..., batch = NULL, genes = NULL, cells = NUL
 #' The result is dense. It is computed in pieces, so little more than its own size is needed: 8
 #' bytes per value, 1.6 GB for 20,000 genes and 10,000 cells. Choose `genes` or `cells` if there
 #' are many.
+#'
+#' @section Objects in a pipe:
+#' A Seurat or SingleCellExperiment object that holds a model can stand first, for its own cells:
+#' `object |> transferBatchStyle("donor_1")`, or `object |> transferBatchStyle(model, "donor_1")`
+#' for a model of another origin.
 #'
 #' @inheritParams denoiseCounts
 #' @param to The batch whose style the cells take; several, or `"all"`, for one result each. For a
@@ -76,21 +99,25 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
                                library = "observed", output = c("counts", "lognormalised"),
                                name = NULL, threads = NULL) {
   call <- rlang::current_env()
-  check_model(model, call)
-  if (missing(to)) {
-    to <- NULL
+  x <- if (!missing(x)) x
+  to <- if (!missing(to)) to
+  if (is_object(model) && is.null(to) && is.character(x)) {
+    # What comes after the object in a pipe.
+    to <- x
+    x <- NULL
   }
-  open <- open_model(model, call)
+  given <- model_and_cells(model, x, call)
+  open <- open_model(given$model, call)
   styles <- transfer_styles(open, to, call)
-  holds <- inherits(x, "Seurat") || methods::is(x, "SingleCellExperiment")
-  as_matrix <- !holds || identical(name, NA)
+  as_matrix <- !holds_results(given$x) || identical(name, NA)
   if (!as_matrix) {
     names <- style_names(name, names(styles), call)
     check_new_cells(cells, call)
   }
   output <- check_choice(output, c("counts", "lognormalised"), "output", call)
   threads <- check_threads(threads, call)
-  counts <- as_counts(x, ..., call = call)
+  counts <- counts_of_cells(given, ..., call = call)
+  batch <- batch_of_cells(given, batch, counts)
   results <- lapply(styles, function(style) {
     reconstruct_output(open, counts,
       style = style, batch = batch, genes = genes, cells = cells, library = library,
@@ -100,10 +127,11 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
   if (as_matrix) {
     return(if (length(results) == 1) results[[1]] else results)
   }
+  object <- given$x
   for (i in seq_along(results)) {
-    x <- add_style(x, results[[i]], names[i], output, call)
+    object <- with_assay(object, results[[i]], names[i], assay_kind(output))
   }
-  x
+  object
 }
 
 # What to decode with: for each result one code per covariate, from 0, NA for each cell's own.
@@ -170,36 +198,6 @@ style_names <- function(name, styles, call) {
   }
   check_string(name, "name", call = call)
   if (length(styles) == 1) name else paste(name, styles, sep = "_")
-}
-
-# An object cannot hold an assay of some of its cells.
-check_new_cells <- function(cells, call) {
-  if (!is.null(cells)) {
-    abort_scvae(
-      c(
-        "{.arg cells} has no meaning when the result goes into the object.",
-        i = "Use {.code name = NA} to get a matrix of these cells."
-      ),
-      "argument",
-      call
-    )
-  }
-}
-
-add_style <- function(x, values, name, output, call) {
-  if (inherits(x, "Seurat")) {
-    slot <- if (output == "counts") "counts" else "data"
-    assay <- do.call(SeuratObject::CreateAssayObject, stats::setNames(list(values), slot))
-    # Keys hold letters and digits only, and end in an underscore.
-    SeuratObject::Key(assay) <- paste0(gsub("[^[:alnum:]]", "", name), "_")
-    x[[name]] <- assay
-    return(x)
-  }
-  assay <- if (output == "counts") "counts" else "logcounts"
-  SingleCellExperiment::altExp(x, name) <- SingleCellExperiment::SingleCellExperiment(
-    assays = stats::setNames(list(values), assay)
-  )
-  x
 }
 
 check_model <- function(model, call) {

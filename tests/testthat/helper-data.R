@@ -71,3 +71,26 @@ replace_in_package <- function(name, value, envir = parent.frame()) {
   put(value)
   withr::defer(put(original), envir)
 }
+
+# Counts of the real data as a dgCMatrix, genes x cells, and what is known of the cells; read by
+# another package, as Rust keeps what it reads.
+real_data <- function(file) {
+  path <- test_data(file)
+  skip_if_not_installed("hdf5r")
+  h5 <- getExportedValue("hdf5r", "H5File")$new(path, "r")
+  on.exit(h5$close_all())
+  known <- as_counts(path)
+  # The rows of a CSR matrix are the columns of its transpose.
+  counts <- Matrix::sparseMatrix(
+    i = as.integer(h5[["X/indices"]][]) + 1L,
+    p = as.integer(h5[["X/indptr"]][]),
+    x = as.numeric(h5[["X/data"]][]),
+    dims = c(known$n_genes, known$n_cells),
+    dimnames = list(known$gene_names, known$cell_names)
+  )
+  cells <- data.frame(
+    batch = known$column("batch"), cell_type = known$column("cell_type"),
+    row.names = known$cell_names
+  )
+  list(counts = counts, cells = cells)
+}

@@ -43,6 +43,47 @@ test_that("an embedding in expression space has loadings and standard deviations
   expect_identical(rownames(loadings), rownames(model$components$loadings))
   expect_identical(colnames(loadings), paste0("SCVAE_", seq_len(n)))
   expect_identical(unname(object$scvae_stability), unname(model$stability))
+  skip_if_not_installed("Seurat")
+  expect_s3_class(Seurat::ElbowPlot(object, ndims = n, reduction = "scvae"), "ggplot")
+  expect_s3_class(Seurat::VizDimLoadings(object, 1, reduction = "scvae", nfeatures = 5), "ggplot")
+})
+
+test_that("latent dimensions have their standard deviations", {
+  object <- run_quick(seurat_small(), batch = "donor")
+  expect_equal(
+    SeuratObject::Stdev(object[["scvae"]]),
+    unname(apply(scvaeModel(object)$embedding, 2, stats::sd))
+  )
+})
+
+test_that("the most used settings are arguments of their own, with the defaults of fitSCVAE()", {
+  defaults <- lapply(formals(fitSCVAE)[scVAE:::shown_settings], function(x) eval(x)[1])
+  methods <- list(scVAE:::RunSCVAE.Seurat, SCVAEIntegration)
+  for (method in methods) {
+    expect_identical(lapply(formals(method)[scVAE:::shown_settings], eval), defaults)
+  }
+  object <- run_quick(seurat_small(), lr = 2e-3)
+  params <- slot(object[[SeuratObject::Command(object)[1]]], "params")
+  expect_identical(params$max_epochs, 2)
+  expect_identical(params$n_latent, 4)
+  expect_identical(params$lr, 2e-3)
+  expect_identical(params$likelihood, "zinb")
+  expect_identical(scvaeModel(object)$settings$lr, 2e-3)
+})
+
+test_that("an assay without its object is not taken for RNA", {
+  object <- seurat_small()
+  proteins <- object[["RNA"]]
+  SeuratObject::Key(proteins) <- "adt_"
+  error <- expect_error(run_quick(proteins), class = "scvae_error_argument")
+  expect_match(conditionMessage(error), 'assay = "ADT"', fixed = TRUE)
+  reduction <- run_quick(proteins, assay = "ADT")
+  expect_identical(SeuratObject::DefaultAssay(reduction), "ADT")
+  expect_identical(SeuratObject::DefaultAssay(run_quick(object[["RNA"]])), "RNA")
+  # In its object it has its name.
+  object[["ADT"]] <- proteins
+  found <- run_quick(object, assay = "ADT")
+  expect_identical(SeuratObject::DefaultAssay(found[["scvae"]]), "ADT")
 })
 
 test_that("the genes' scores are in the assay", {
@@ -102,7 +143,7 @@ test_that("split layers are joined in the object's order", {
   by_layer <- run_quick(split, batch = "layers")
   expect_identical(
     scvaeModel(by_layer)$batch_names,
-    paste0("counts.", sort(unique(object$donor)))
+    sort(unique(object$donor))
   )
   expect_identical(unname(scvaeModel(by_layer)$latent), unname(scvaeModel(whole)$latent))
 })
