@@ -4,11 +4,32 @@
 delayed_dgc <- function(x) {
   starts <- seq(1, max(1, ncol(x)), by = block_width(x))
   ends <- c(starts[-1] - 1, ncol(x))
-  parts <- Map(
-    function(start, end) compact_block(read_columns(x, start - 1 + seq_len(end - start + 1))),
-    starts, ends
+  rows <- values <- sizes <- vector("list", length(starts))
+  for (i in seq_along(starts)) {
+    block <- read_columns(x, starts[i] - 1 + seq_len(ends[i] - starts[i] + 1))
+    rows[[i]] <- slot(block, "i")
+    values[[i]] <- compact(slot(block, "x"))
+    sizes[[i]] <- diff(slot(block, "p"))
+  }
+  sizes <- as.double(unlist(sizes))
+  if (sum(sizes) > .Machine$integer.max) {
+    stop("There are more than ", .Machine$integer.max, " counts above zero.")
+  }
+  # What is bound together is let go before the next is made.
+  rm(block)
+  rows <- as.integer(unlist(rows))
+  bound <- numeric(sum(sizes))
+  done <- 0
+  for (i in seq_along(values)) {
+    bound[done + seq_along(values[[i]])] <- values[[i]]
+    done <- done + length(values[[i]])
+    values[i] <- list(NULL)
+  }
+  methods::new(
+    "dgCMatrix",
+    i = rows, p = as.integer(c(0, cumsum(sizes))), x = bound,
+    Dim = as.integer(dim(x)), Dimnames = dimnames(x) %||% list(NULL, NULL)
   )
-  bind_blocks(parts, dim(x), dimnames(x))
 }
 
 # Columns that are read at once: 80 MB if all values are held, and whole chunks of the file, which
@@ -31,39 +52,8 @@ read_columns <- function(x, columns) {
   as(x[, columns, drop = FALSE], "dgCMatrix")
 }
 
-# Row numbers, values and numbers of values of the columns. Counts are whole numbers, which take
-# half the space until the end.
-compact_block <- function(x) {
-  values <- slot(x, "x")
+# Counts are whole numbers, which take half the space until the end.
+compact <- function(values) {
   whole <- isTRUE(all(abs(values) <= .Machine$integer.max & values == trunc(values)))
-  list(
-    rows = slot(x, "i"),
-    values = if (whole) as.integer(values) else values,
-    sizes = diff(slot(x, "p"))
-  )
-}
-
-bind_blocks <- function(parts, dim, dimnames) {
-  sizes <- as.double(unlist(lapply(parts, `[[`, "sizes")))
-  if (sum(sizes) > .Machine$integer.max) {
-    stop("There are more than ", .Machine$integer.max, " counts above zero.")
-  }
-  rows <- lapply(parts, `[[`, "rows")
-  values <- lapply(parts, `[[`, "values")
-  # What is bound is let go before the next is made.
-  rm(parts)
-  rows <- as.integer(unlist(rows))
-  all_values <- numeric(sum(sizes))
-  done <- 0
-  for (part in seq_along(values)) {
-    here <- values[[part]]
-    values[part] <- list(NULL)
-    all_values[done + seq_along(here)] <- here
-    done <- done + length(here)
-  }
-  methods::new(
-    "dgCMatrix",
-    i = rows, p = as.integer(c(0, cumsum(sizes))), x = all_values,
-    Dim = as.integer(dim), Dimnames = dimnames %||% list(NULL, NULL)
-  )
+  if (whole) as.integer(values) else values
 }

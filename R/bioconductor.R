@@ -1,8 +1,8 @@
 # Bioconductor: calculateSCVAE() and runSCVAE().
 #
-# Both are S4 generics, so that other packages can add methods for classes of their own. What they do
-# by default suits all classes that as_counts() knows, without one of Bioconductor's packages being
-# loaded before it is needed.
+# Both are S4 generics, so that other packages can add methods for classes of their own. What they
+# do by default suits all classes that as_counts() knows, without one of Bioconductor's packages
+# being loaded before it is needed.
 
 #' Fit scVAE to a SingleCellExperiment
 #'
@@ -29,6 +29,10 @@
 #' @section Random numbers:
 #' Unless `seed` is given it is drawn from R's random numbers: use [set.seed()] for results that can
 #' be repeated.
+#'
+#' @section Methods for other classes:
+#' Both functions are S4 generics on `x`. A method must have all their arguments: R drops those that
+#' it lacks.
 #'
 #' @param x A SingleCellExperiment, or an object of a class that extends it, such as
 #'   SpatialExperiment; for `calculateSCVAE()` also a SummarizedExperiment or any counts that
