@@ -208,6 +208,9 @@ cell_column <- function(name, cells, argument, call) {
 # from, for messages.
 cell_values <- function(values, cells, argument, column, call) {
   source <- if (is.null(column)) "" else sprintf(" (column \"%s\")", column)
+  if (is(values, "Rle")) {
+    values <- as.vector(values)
+  }
   if (!is.atomic(values) || length(dim(values)) > 1) {
     value <- describe(values)
     abort_scvae(

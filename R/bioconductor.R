@@ -1,28 +1,8 @@
 # Bioconductor: calculateSCVAE() and runSCVAE().
 #
-# The generics are S4. Their methods for Bioconductor's classes are added when the package that
-# defines the class is loaded, so that scVAE installs and loads without it.
-
-# The package's own environment is locked by then, so these methods live in one of their own.
-late_methods <- new.env()
-
-.onLoad <- function(libname, pkgname) {
-  when_loaded("SummarizedExperiment", function() {
-    setMethod("calculateSCVAE", "SummarizedExperiment", calculate_se, where = late_methods)
-    setMethod("runSCVAE", "SummarizedExperiment", run_se, where = late_methods)
-  })
-  when_loaded("SingleCellExperiment", function() {
-    setMethod("runSCVAE", "SingleCellExperiment", run_sce, where = late_methods)
-  })
-}
-
-when_loaded <- function(package, action) {
-  if (isNamespaceLoaded(package)) {
-    action()
-  } else {
-    setHook(packageEvent(package, "onLoad"), function(...) action())
-  }
-}
+# Both are S4 generics, so that other packages can add methods for classes of their own. What they
+# do by default suits all classes that as_counts() knows, without one of Bioconductor's packages
+# being loaded before it is needed.
 
 #' Fit scVAE to a SingleCellExperiment
 #'
@@ -32,15 +12,6 @@ when_loaded <- function(package, action) {
 #' Cells that the filter drops are embedded like all others, so that neighbours and a UMAP can be
 #' computed, but the model is not trained on them: a warning says how many there are, and
 #' `colData(x)` tells which. With `filtered_cells = "NA"` their rows are NA.
-#'
-#' @section Further arguments:
-#' * `assay.type = "counts"`: name or number of the assay with the raw counts;
-#' * `altexp = NULL`: name of an alternative experiment to use; `runSCVAE()` stores its embedding in
-#'   `x` itself;
-#' * `subset_row = NULL`: genes to use, by name, number or as a logical vector; NULL: all;
-#' * `name = "SCVAE"` (`runSCVAE()` only): name of the result in `reducedDims(x)`;
-#' * `gene_scores = FALSE` (`runSCVAE()` only): TRUE writes the genes' scores to `rowData(x)`, see
-#'   below.
 #'
 #' @section What is stored:
 #' * `reducedDim(x, name)`: the embedding, one row per cell; in expression space with the
@@ -54,17 +25,31 @@ when_loaded <- function(package, action) {
 #' `altexp` that of the alternative experiment), because `cbind()` refuses objects whose columns of
 #' one name differ, as those of two fits do.
 #'
+#' @inheritSection fitSCVAE Expression space
 #' @section Random numbers:
 #' Unless `seed` is given it is drawn from R's random numbers: use [set.seed()] for results that can
 #' be repeated.
 #'
-#' @param x A SingleCellExperiment; for `calculateSCVAE()` also a SummarizedExperiment or any counts
-#'   that [fitSCVAE()] takes.
+#' @section Methods for other classes:
+#' Both functions are S4 generics on `x`. A method must have all their arguments: R drops those that
+#' it lacks.
+#'
+#' @param x A SingleCellExperiment, or an object of a class that extends it, such as
+#'   SpatialExperiment; for `calculateSCVAE()` also a SummarizedExperiment or any counts that
+#'   [fitSCVAE()] takes. Of a MultiAssayExperiment give one of the experiments, as `x[["rna"]]`.
+#'   The counts may be a DelayedMatrix, in an HDF5 file for example: it is read by blocks.
 #' @param batch The batch of each cell: the name of a column of `colData(x)`, or a vector with one
 #'   value per cell. NULL: no batches.
+#' @param ... Further arguments of [fitSCVAE()]; for `calculateSCVAE()` also `assay.type`, `altexp`
+#'   and `subset_row`.
+#' @param assay.type Name or number of the assay with the raw counts.
+#' @param altexp Name of an alternative experiment to use; the embedding is stored in `x` itself.
+#' @param subset_row Genes to use, by name, number or as a logical vector; NULL: all.
+#' @inheritParams fitSCVAE
 #' @param BPPARAM A BiocParallelParam, whose number of workers becomes the number of `threads`, but
-#'   never more than this machine has cores for; NULL: see `threads` of [fitSCVAE()].
-#' @param ... The arguments below, and further arguments of [fitSCVAE()].
+#'   never more than this machine has cores for; NULL: see `threads`.
+#' @param name Name of the result in `reducedDims(x)`.
+#' @param gene_scores TRUE writes the genes' scores to `rowData(x)`, see below.
 #' @return For `calculateSCVAE()` a matrix, cells x dimensions, whose attribute `model` is the
 #'   fitted model. For `runSCVAE()` the object `x` with the results.
 #' @seealso [fitSCVAE()], [scvaeModel()]
@@ -80,37 +65,76 @@ when_loaded <- function(package, action) {
 #'   verbose = FALSE
 #' )
 #' SingleCellExperiment::reducedDim(sce, "SCVAE")[1:3, 1:3]
-#' @name calculateSCVAE
-#' @aliases runSCVAE
-NULL
+#' @export
+calculateSCVAE <- function(x, batch = NULL, ..., n_latent = 10,
+                           likelihood = c("zinb", "nb", "poisson"), max_epochs = NULL,
+                           embedding = c("auto", "expression", "latent"), n_repeats = 1,
+                           seed = NULL, threads = NULL, BPPARAM = NULL, verbose = TRUE) {
+  calculate_scvae(
+    x, batch, ...,
+    n_latent = n_latent, likelihood = likelihood, max_epochs = max_epochs, embedding = embedding,
+    n_repeats = n_repeats, seed = seed, threads = threads, BPPARAM = BPPARAM, verbose = verbose,
+    call = quote(calculateSCVAE())
+  )
+}
 
 #' @rdname calculateSCVAE
 #' @export
-setGeneric("calculateSCVAE", function(x, ...) standardGeneric("calculateSCVAE"))
+runSCVAE <- function(x, batch = NULL, ..., assay.type = "counts", altexp = NULL, subset_row = NULL,
+                     n_latent = 10, likelihood = c("zinb", "nb", "poisson"), max_epochs = NULL,
+                     embedding = c("auto", "expression", "latent"), n_repeats = 1, seed = NULL,
+                     threads = NULL, BPPARAM = NULL, verbose = TRUE, name = "SCVAE",
+                     gene_scores = FALSE) {
+  call <- quote(runSCVAE())
+  check_single_cell(x, call)
+  check_string(name, "name", call = call)
+  check_flag(gene_scores, "gene_scores", call)
+  result <- calculate_scvae(
+    x, batch, ...,
+    assay.type = assay.type, altexp = altexp, subset_row = subset_row,
+    n_latent = n_latent, likelihood = likelihood, max_epochs = max_epochs, embedding = embedding,
+    n_repeats = n_repeats, seed = seed, threads = threads, BPPARAM = BPPARAM, verbose = verbose,
+    call = call
+  )
+  x <- with_result(x, result, name)
+  if (!gene_scores) {
+    return(x)
+  }
+  model <- attr(result, "model")
+  if (is.null(altexp)) {
+    return(with_gene_scores(x, model))
+  }
+  SingleCellExperiment::altExp(x, altexp) <-
+    with_gene_scores(SingleCellExperiment::altExp(x, altexp), model)
+  x
+}
 
-#' @rdname calculateSCVAE
 #' @export
-setGeneric("runSCVAE", function(x, ...) standardGeneric("runSCVAE"))
+setGeneric("calculateSCVAE", signature = "x")
 
-#' @rdname calculateSCVAE
 #' @export
-setMethod("calculateSCVAE", "ANY", function(x, batch = NULL, ..., BPPARAM = NULL) {
-  calculate_scvae(x, batch, ..., BPPARAM = BPPARAM, call = quote(calculateSCVAE()))
-})
+setGeneric("runSCVAE", signature = "x")
 
-#' @rdname calculateSCVAE
-#' @export
-setMethod("runSCVAE", "ANY", function(x, ...) {
+check_single_cell <- function(x, call) {
+  if (is(x, "SingleCellExperiment")) {
+    return(need_package("SingleCellExperiment", "for this class", call))
+  }
   kind <- class(x)[1]
   abort_scvae(
     c(
       "{.fn runSCVAE} needs a {.cls SingleCellExperiment}, not an object of class {.cls {kind}}.",
-      i = "Use {.fn fitSCVAE} for matrices and files, {.fn RunSCVAE} for Seurat objects."
+      i = if (is(x, "SummarizedExperiment")) {
+        "Convert it with {.code as(x, \"SingleCellExperiment\")}, or use {.fn calculateSCVAE}."
+      } else if (is(x, "MultiAssayExperiment")) {
+        "Give one of its experiments: {.code x[[\"name\"]] <- runSCVAE(x[[\"name\"]])}."
+      } else {
+        "Use {.fn fitSCVAE} for matrices and files, {.fn RunSCVAE} for Seurat objects."
+      }
     ),
     "argument",
-    quote(runSCVAE())
+    call
   )
-})
+}
 
 calculate_scvae <- function(x, batch, ..., BPPARAM = NULL, embedding = "auto",
                             filtered_cells = "embed",
@@ -148,7 +172,7 @@ workers <- function(BPPARAM, threads, verbose, call) {
       call
     )
   }
-  need_package("BiocParallel", "for {.arg BPPARAM}", call)
+  need_package("BiocParallel", "for BPPARAM", call)
   n_workers <- as.integer(BiocParallel::bpnworkers(BPPARAM))
   available <- available_threads()
   if (n_workers > available && isTRUE(verbose)) {
@@ -160,35 +184,7 @@ workers <- function(BPPARAM, threads, verbose, call) {
   min(n_workers, available)
 }
 
-calculate_se <- function(x, batch = NULL, ..., assay.type = "counts", subset_row = NULL,
-                         BPPARAM = NULL) {
-  calculate_scvae(
-    x, batch, ...,
-    assay.type = assay.type, subset_row = subset_row, BPPARAM = BPPARAM,
-    call = quote(calculateSCVAE())
-  )
-}
-
-run_se <- function(x, ...) {
-  if (is(x, "SingleCellExperiment")) {
-    # Its own method came too late for this call: the class's package was loaded by the call.
-    return(run_sce(x, ...))
-  }
-  abort_scvae(
-    c(
-      "A {.cls SummarizedExperiment} has no place for an embedding.",
-      i = "Convert it with {.code as(x, \"SingleCellExperiment\")}, or use {.fn calculateSCVAE}."
-    ),
-    "argument",
-    quote(runSCVAE())
-  )
-}
-
-run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE", gene_scores = FALSE) {
-  call <- quote(runSCVAE())
-  check_string(name, "name", call = call)
-  check_flag(gene_scores, "gene_scores", call)
-  embedding <- calculate_scvae(x, batch, ..., altexp = altexp, call = call)
+with_result <- function(x, embedding, name) {
   model <- attr(embedding, "model")
   attr(embedding, "model") <- NULL
   if (is.null(colnames(x))) {
@@ -198,14 +194,6 @@ run_sce <- function(x, batch = NULL, ..., altexp = NULL, name = "SCVAE", gene_sc
   SummarizedExperiment::colData(x)[[trained_column(name)]] <- model$trained_cells
   SummarizedExperiment::colData(x)[[stability_column(name)]] <- unname(model$stability)
   S4Vectors::metadata(x) <- with_model(S4Vectors::metadata(x), name, model)
-  if (!gene_scores) {
-    return(x)
-  }
-  if (is.null(altexp)) {
-    return(with_gene_scores(x, model))
-  }
-  SingleCellExperiment::altExp(x, altexp) <-
-    with_gene_scores(SingleCellExperiment::altExp(x, altexp), model)
   x
 }
 

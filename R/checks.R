@@ -337,7 +337,7 @@ need_package <- function(package, purpose, call = rlang::caller_env()) {
 
 install_command <- function(package) {
   bioconductor <- c(
-    "BiocParallel", "DelayedArray", "HDF5Array", "S4Vectors", "SingleCellExperiment",
+    "batchelor", "BiocParallel", "DelayedArray", "HDF5Array", "S4Vectors", "SingleCellExperiment",
     "SummarizedExperiment"
   )
   installer <- if (package %in% bioconductor) "BiocManager::install" else "install.packages"

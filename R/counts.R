@@ -72,6 +72,8 @@ as_counts.default <- function(x, ..., call = rlang::caller_env()) {
   kind <- class(x)[1]
   hint <- if (is.data.frame(x)) {
     "Convert it with {.code as.matrix()}, genes in rows and cells in columns."
+  } else if (inherits(x, "MultiAssayExperiment")) {
+    "Give one of its experiments, such as {.code x[[1]]}."
   } else {
     "Give a matrix, a {.cls dgCMatrix}, a Seurat or SingleCellExperiment object, or the path of \\
      an {.file .h5ad} or 10x {.file .h5} file."
@@ -107,6 +109,13 @@ as_counts.Matrix <- function(x, transposed = FALSE, ..., call = rlang::caller_en
 
 # DelayedArray, HDF5Array and their kin.
 as_counts.DelayedMatrix <- function(x, transposed = FALSE, ..., call = rlang::caller_env()) {
+  refuse_dots("transposed", ..., call = call)
+  matrix_counts(x, transposed, call)
+}
+
+# SparseArray.
+as_counts.SparseMatrix <- function(x, # nolint: object_name_linter.
+                                   transposed = FALSE, ..., call = rlang::caller_env()) {
   refuse_dots("transposed", ..., call = call)
   matrix_counts(x, transposed, call)
 }
@@ -221,6 +230,8 @@ convert_dgc <- function(x, call) {
       }
       if (is.matrix(x) || inherits(x, "Matrix")) {
         as(as(as(x, "dMatrix"), "generalMatrix"), "CsparseMatrix")
+      } else if (inherits(x, "DelayedMatrix")) {
+        delayed_dgc(x)
       } else {
         as(x, "dgCMatrix")
       }
