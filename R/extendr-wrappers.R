@@ -25,17 +25,29 @@ rs_available_threads <- function() .Call(wrap__rs_available_threads)
 #' @noRd
 rs_consensus <- function(models, latent, trained, threads) .Call(wrap__rs_consensus, models, latent, trained, threads)
 
-#' Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
+#' Reads counts from a file or folder. `feature_types`: `NULL` for gene expression, `"all"`, or types.
 #' @noRd
-rs_read_counts <- function(path, layer) .Call(wrap__rs_read_counts, path, layer)
+rs_read_counts <- function(path, layer, feature_types, annotation) .Call(wrap__rs_read_counts, path, layer, feature_types, annotation)
 
-#' One column of an `.h5ad` file's `obs`, as strings.
+#' The slots of a `dgCMatrix` of genes x cells from what `rs_read_counts` returned.
+#' @noRd
+rs_counts_slots <- function(handle) .Call(wrap__rs_counts_slots, handle)
+
+#' One column that a file has of its cells, as strings.
 #' @noRd
 rs_read_obs <- function(path, column) .Call(wrap__rs_read_obs, path, column)
 
-#' Names of the columns of an `.h5ad` file's `obs`.
+#' Names of the columns that a file has of its cells.
 #' @noRd
 rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
+
+#' Names of the cells and genes of an `.h5ad` file, and which of some places in it are taken.
+#' @noRd
+rs_h5ad_contents <- function(path, places) .Call(wrap__rs_h5ad_contents, path, places)
+
+#' Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything.
+#' @noRd
+rs_add_to_h5ad <- function(path, obsm, var, uns, overwrite) .Call(wrap__rs_add_to_h5ad, path, obsm, var, uns, overwrite)
 
 #' Trains a model and embeds its cells. `number` says which of the fits of this seed it is, from 1. `keep_interrupted`: after one Ctrl-C return what was learned until then.
 #' `checkpoint` is a folder or `NULL`.

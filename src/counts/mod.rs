@@ -1,5 +1,7 @@
-//! Counts: one matrix type over memory that is ours or borrowed from R, its checks, its filter, and the file readers.
+//! Counts: one matrix type over memory that is ours or borrowed from R, its checks, its filter, the
+//! file readers, and what adds results to a file.
 
+mod add_to_h5ad;
 mod annotation;
 mod counts_file;
 mod features;
@@ -17,6 +19,7 @@ mod stored_matrix;
 mod tenx;
 mod view;
 
+pub use add_to_h5ad::{add_to_h5ad, h5ad_has, h5ad_names, Entry, Slot, Value};
 pub use annotation::{Annotation, Column};
 pub use counts_file::{CountsFile, Features, FileFormat, Selection};
 pub use matrix::CountMatrix;

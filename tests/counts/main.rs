@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod add;
 mod claims;
 mod damage;
 mod fuzz;
