@@ -28,10 +28,10 @@
 #' @param path The path of
 #'   * an `.h5ad` file (anndata);
 #'   * a 10x Genomics `.h5` file, of CellRanger 2 or later;
-#'   * a folder with `matrix.mtx`, `barcodes.tsv` and `features.tsv` or `genes.tsv`, each packed with
-#'     gzip (`.gz`) or not, as CellRanger and STARsolo write them; also with a common beginning of
-#'     the files' names, as GEO has them. If a folder holds several such matrices, the path of one
-#'     of them;
+#'   * a folder with `matrix.mtx`, `barcodes.tsv` and `features.tsv` or `genes.tsv`, each packed
+#'     with gzip (`.gz`) or not, as CellRanger and STARsolo write them; also with a common beginning
+#'     of the files' names, as GEO has them. If a folder holds several such matrices, the path of
+#'     one of them;
 #'   * a `.loom` file.
 #'
 #'   Files are recognised by what is in them, not by their names.
@@ -48,8 +48,8 @@
 #'     genes in the assay's; Seurat changes underscores in names of genes to dashes;
 #'   * a `dgCMatrix`, which has no place for annotation.
 #'
-#'   It is an error of class `scvae_error_file` if the path cannot be read as one of these kinds, and
-#'   of class `scvae_error_counts` if values are no whole numbers or no matrix holds counts.
+#'   It is an error of class `scvae_error_file` if the path cannot be read as one of these kinds,
+#'   and of class `scvae_error_counts` if values are no whole numbers or no matrix holds counts.
 #' @seealso [fitSCVAE()], [writeResults()]
 #' @examples
 #' folder <- tempfile()
@@ -207,11 +207,10 @@ as_sce <- function(counts, read) {
 }
 
 as_seurat <- function(counts, read) {
-  cells <- as.data.frame(
-    c(annotation_columns(read$cells), list(.row = seq_len(ncol(counts)))),
-    optional = TRUE, row.names = colnames(counts)
+  cells <- structure(
+    annotation_columns(read$cells),
+    class = "data.frame", row.names = colnames(counts)
   )
-  cells$.row <- NULL
   object <- SeuratObject::CreateSeuratObject(counts, meta.data = cells)
   assay <- object[["RNA"]]
   columns <- annotation_columns(read$genes)

@@ -11,17 +11,18 @@
 #' does not have are left out. The genes are those of `var`, also if the model was fitted to `raw`.
 #'
 #' A copy is written in the same folder, so there must be room for one, and takes the file's place
-#' when it is complete. If anything fails until then, the file is as it was.
+#' when it is complete. If anything fails until then, the file is as it was. Close the file first
+#' where it is open for writing (backed anndata, rhdf5, hdf5r): what is not in it yet would be lost.
 #'
 #' @section What is stored:
-#' * `obsm[obsm]`: the embedding, cells x components or dimensions; if it is one in expression space,
-#'   `obsm[obsm + "_latent"]` has the latent values;
+#' * `obsm[obsm]`: the embedding, cells x components or dimensions; if it is one in expression
+#'   space, `obsm[obsm + "_latent"]` has the latent values;
 #' * `var[scores]`: the [scScore()] of the genes; the same name with `_rank`, `_explained` and
 #'   `_signal` has these columns of the score, and with `_p_value` and `_fdr` those of its test, if
 #'   it was made;
-#' * `uns[uns]`: a dictionary of the `settings`, the `history` with an array for each column, how the
-#'   fit ended (`stopped`, `epochs`), the `batch_names`, the kind of `embedding`, and for expression
-#'   space the `variance` and `variance_ratio` of its components.
+#' * `uns[uns]`: a dictionary of the `settings`, the `history` with an array for each column, how
+#'   the fit ended (`stopped`, `epochs`), the `batch_names`, the kind of `embedding`, and for
+#'   expression space the `variance` and `variance_ratio` of its components.
 #'
 #' In Python: `adata.obsm["X_scvae"]`, `sc.pp.neighbors(adata, use_rep = "X_scvae")`,
 #' `adata.var["scscore"]`, `pd.DataFrame(adata.uns["scvae"]["history"])`.
@@ -166,11 +167,12 @@ rows_in_file <- function(in_file, in_model, what, call) {
   twice <- unique(in_file[!is.na(rows) & duplicated(in_file)])
   if (length(twice) > 0) {
     shown <- utils::head(twice, 3)
+    table <- if (what == "cell") "obs" else "var"
     abort_scvae(
       c(
         "{length(twice)} name{?s} of {what}s {?occurs/occur} more than once in the file: \\
          {.val {shown}}.",
-        i = "Make them unique there, with anndata's {.code {anndata_table(what)}_names_make_unique()}."
+        i = "Make them unique there, with anndata's {.fn {table}_names_make_unique}."
       ),
       "argument",
       call
@@ -178,8 +180,6 @@ rows_in_file <- function(in_file, in_model, what, call) {
   }
   rows
 }
-
-anndata_table <- function(what) if (what == "cell") "obs" else "var"
 
 embedding_entries <- function(model, obsm) {
   entries <- stats::setNames(list(model$embedding), obsm)

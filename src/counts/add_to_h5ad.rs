@@ -314,10 +314,9 @@ fn write(path: &Path, entries: &[Entry], should_stop: Stop) -> Attempt<()> {
         }
         // anndata 0.7 kept the categories of a column beside the columns.
         let categories = format!("__categories/{}", entry.name);
-        if entry.slot == Slot::Var && group.link_exists("__categories") {
-            if group.link_exists(&categories) {
-                group.unlink(&categories)?;
-            }
+        let beside = entry.slot == Slot::Var && group.link_exists("__categories");
+        if beside && group.link_exists(&categories) {
+            group.unlink(&categories)?;
         }
         put(&group, &entry.name, &entry.value, encoded)?;
     }

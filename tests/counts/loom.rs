@@ -15,7 +15,7 @@ fn dense(parent: &Group, name: &str, p: &Plain, storage: Storage) {
     write::matrix(parent, name, &p.transposed(), Encoding::Dense, storage);
 }
 
-fn file(p: &Plain, storage: Storage) -> Written {
+pub fn file(p: &Plain, storage: Storage) -> Written {
     let written = Written::new("counts.loom");
     let root = written.root();
     dense(root, "matrix", p, storage);

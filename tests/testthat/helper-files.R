@@ -18,7 +18,8 @@ write_mex <- function(counts, folder, version = 3, types = NULL) {
   put(colnames(counts), "barcodes.tsv")
   ids <- sprintf("ENSG%05d", seq_len(nrow(counts)))
   types <- if (version == 3) types %||% rep("Gene Expression", nrow(counts))
-  rows <- do.call(paste, c(list(ids, rownames(counts)), if (!is.null(types)) list(types), sep = "\t"))
+  columns <- list(ids, rownames(counts), types)
+  rows <- do.call(paste, c(columns[lengths(columns) > 0], sep = "\t"))
   put(rows, if (version == 3) "features.tsv" else "genes.tsv")
   folder
 }
@@ -49,7 +50,7 @@ write_csr <- function(counts, path, place) {
   )
 }
 
-# An .h5ad file of a dgCMatrix, genes x cells; `layers` likewise; `obs` and `var` hold plain columns.
+# An .h5ad file of a dgCMatrix, genes x cells, as are the layers; `obs` and `var` are plain columns.
 write_h5ad <- function(counts, path, obs = list(), var = list(), layers = list()) {
   rhdf5::h5createFile(path)
   write_csr(counts, path, "X")

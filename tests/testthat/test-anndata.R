@@ -1,5 +1,5 @@
-# Files of anndata's own, and what anndata and scanpy make of ours. SCVAE_PYTHON says which Python has
-# them, otherwise that of the search path is asked.
+# Files of anndata's own, and what anndata and scanpy make of ours. SCVAE_PYTHON says which Python
+# has them, otherwise that of the search path is asked.
 
 python_with_anndata <- function() {
   python <- Sys.getenv("SCVAE_PYTHON", unname(Sys.which("python3")))
