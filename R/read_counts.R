@@ -52,14 +52,20 @@
 #'   and of class `scvae_error_counts` if values are no whole numbers or no matrix holds counts.
 #' @seealso [fitSCVAE()], [writeResults()]
 #' @examples
+#' path <- system.file("extdata", "example.h5ad", package = "scVAE")
+#' counts <- readCounts(path, as = "dgCMatrix")
+#' if (requireNamespace("SingleCellExperiment", quietly = TRUE)) {
+#'   readCounts(path)
+#' }
+#'
+#' # A folder as CellRanger 2 writes it.
 #' folder <- tempfile()
 #' dir.create(folder)
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
 #' invisible(Matrix::writeMM(sim$counts, file.path(folder, "matrix.mtx")))
 #' writeLines(colnames(sim$counts), file.path(folder, "barcodes.tsv"))
 #' writeLines(rownames(sim$counts), file.path(folder, "genes.tsv"))
-#' counts <- readCounts(folder, as = "dgCMatrix")
-#' identical(counts, sim$counts)
+#' identical(readCounts(folder, as = "dgCMatrix"), sim$counts)
 #' @export
 readCounts <- function(path, as = c("SingleCellExperiment", "Seurat", "dgCMatrix"), layer = NULL,
                        feature_types = NULL, verbose = TRUE) {

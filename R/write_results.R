@@ -36,10 +36,13 @@
 #'   of class `scvae_error_file` if the file cannot be read or written.
 #' @seealso [readCounts()], [saveSCVAE()] for the model itself
 #' @examples
-#' \dontrun{
-#' model <- fitSCVAE("counts.h5ad", seed = 1)
-#' writeResults(model, "counts.h5ad")
-#' }
+#' file <- tempfile(fileext = ".h5ad")
+#' file.copy(system.file("extdata", "example.h5ad", package = "scVAE"), file)
+#' model <- fitSCVAE(file,
+#'   batch = "donor", min_genes = 10, max_epochs = 2, n_hidden = 16, seed = 1, threads = 1,
+#'   verbose = FALSE
+#' )
+#' writeResults(model, file)
 #' @export
 writeResults <- function(model, file, obsm = "X_scvae", scores = "scscore", uns = "scvae",
                          overwrite = FALSE, verbose = TRUE) {
