@@ -1,5 +1,6 @@
-# Writes inst/extdata/example.h5ad, the file of the examples: simulated counts as a layer, log-normalised
-# values in X. Rscript tools/example-h5ad.R PYTHON, a Python with anndata; scVAE is installed.
+# Writes inst/extdata/example.h5ad, the file of the examples: simulated counts as a layer,
+# log-normalised values in X. Rscript tools/example-h5ad.R PYTHON, a Python with anndata; scVAE is
+# installed.
 python <- commandArgs(trailingOnly = TRUE)[1]
 folder <- tempfile()
 dir.create(folder)

@@ -24,6 +24,23 @@ write_mex <- function(counts, folder, version = 3, types = NULL) {
   folder
 }
 
+# As CellRanger 3 writes it.
+write_10x <- function(counts, path) {
+  rhdf5::h5createFile(path)
+  for (group in c("matrix", "matrix/features")) rhdf5::h5createGroup(path, group)
+  n <- nrow(counts)
+  datasets <- list(
+    indptr = counts@p, indices = counts@i, data = as.integer(counts@x), shape = dim(counts),
+    barcodes = colnames(counts), "features/id" = sprintf("ENSG%05d", seq_len(n)),
+    "features/name" = rownames(counts), "features/feature_type" = rep("Gene Expression", n)
+  )
+  for (name in names(datasets)) {
+    rhdf5::h5write(datasets[[name]], path, paste0("matrix/", name))
+  }
+  rhdf5::h5closeAll()
+  path
+}
+
 write_attributes <- function(path, place, ...) {
   file <- rhdf5::H5Fopen(path)
   at <- rhdf5::H5Oopen(file, place)

@@ -70,12 +70,17 @@ test_that("a folder of 10x Genomics is read in both versions", {
   expect_silent(read_quietly(folder, "dgCMatrix"))
 })
 
-test_that("a folder and a loom file give the same fit as their matrix", {
+test_that("files of every kind give the same fit as their matrix", {
   skip_if_not_installed("rhdf5")
   sim <- sim_small()
   expected <- result_of(quick_fit(sim$counts, seed = 1))
   folder <- write_mex(sim$counts, withr::local_tempfile())
   expect_identical(result_of(quick_fit(folder, seed = 1)), expected)
+  h5 <- write_10x(sim$counts, withr::local_tempfile(fileext = ".h5"))
+  expect_identical(read_quietly(h5, "dgCMatrix"), sim$counts)
+  expect_identical(result_of(quick_fit(h5, seed = 1)), expected)
+  h5ad <- write_h5ad(sim$counts, withr::local_tempfile(fileext = ".h5ad"))
+  expect_identical(result_of(quick_fit(h5ad, seed = 1)), expected)
   loom <- write_loom(
     sim$counts, withr::local_tempfile(fileext = ".loom"),
     cells = list(donor = as.character(sim$batch))
