@@ -1,7 +1,8 @@
 # Any input becomes one handle on the counts, genes x cells, before anything else happens.
 #
 # A handle holds `data` (a dgCMatrix that Rust reads in place, or the pointer to counts that Rust
-# read from a file), the names, and `column()`, which gives a column of the cells' annotation.
+# read from a file), the names, `column()`, which gives a column of the cells' annotation, and
+# `notes`, messages of what was decided about a file.
 
 new_counts <- function(data, gene_names, cell_names, columns = character(),
                        column = function(name) NULL, hidden_columns = character(),
@@ -76,7 +77,7 @@ as_counts.default <- function(x, ..., call = rlang::caller_env()) {
     "Give one of its experiments, such as {.code x[[1]]}."
   } else {
     "Give a matrix, a {.cls dgCMatrix}, a Seurat or SingleCellExperiment object, or the path of \\
-     an {.file .h5ad} or 10x {.file .h5} file."
+     an {.file .h5ad}, 10x {.file .h5} or {.file .loom} file or of a 10x folder."
   }
   abort_scvae(c("{.arg x} of class {.cls {kind}} is not supported.", i = hint), "argument", call)
 }
@@ -254,31 +255,26 @@ convert_dgc <- function(x, call) {
 
 # Files ------------------------------------------------------------------------------------------
 
-as_counts.character <- function(x, layer = NULL, ..., call = rlang::caller_env()) {
-  refuse_dots("layer", ..., call = call)
-  check_string(x, "x", call = call)
-  check_string(layer, "layer", null_ok = TRUE, call = call)
-  path <- path.expand(x)
-  if (!file.exists(path) || dir.exists(path)) {
-    abort_scvae(
-      c(
-        "The file {.file {x}} does not exist.",
-        i = "{.arg x} must be the path of an {.file .h5ad} or 10x {.file .h5} file; the working \\
-             directory is {.file {getwd()}}."
-      ),
-      "file",
-      call
-    )
-  }
-  path <- normalizePath(path)
-  read <- rust_call(rs_read_counts(path, layer), call)
-  has_obs <- identical(read$format, "h5ad")
-  new_counts(
+as_counts.character <- function(x, layer = NULL, feature_types = NULL, ...,
+                                call = rlang::caller_env()) {
+  refuse_dots(c("layer", "feature_types"), ..., call = call)
+  read <- read_file(x, layer, feature_types, annotation = FALSE, "x", call)
+  path <- read$path
+  out <- new_counts(
     read$handle, read$gene_names, read$cell_names,
-    columns = if (has_obs) rust_call(rs_obs_columns(path), call) else character(),
+    columns = if (read$annotates_cells) rust_call(rs_obs_columns(path), call) else character(),
     column = function(name) rust_call(rs_read_obs(path, name), call),
     call = call
   )
+  out$notes <- file_notes(read)
+  out
+}
+
+# What was decided about a file that its user did not say.
+say_notes <- function(counts, verbose) {
+  if (verbose && length(counts$notes) > 0) {
+    cli::cli_inform(counts$notes)
+  }
 }
 
 # Bioconductor -----------------------------------------------------------------------------------

@@ -25,31 +25,38 @@ rs_available_threads <- function() .Call(wrap__rs_available_threads)
 #' @noRd
 rs_consensus <- function(models, latent, trained, threads) .Call(wrap__rs_consensus, models, latent, trained, threads)
 
-#' Reads counts from an `.h5ad` or a 10x Genomics `.h5` file.
+#' Reads counts from a file or folder. `feature_types`: `NULL` for gene expression, `"all"`, or types.
 #' @noRd
-rs_read_counts <- function(path, layer) .Call(wrap__rs_read_counts, path, layer)
+rs_read_counts <- function(path, layer, feature_types, annotation) .Call(wrap__rs_read_counts, path, layer, feature_types, annotation)
 
-#' One column of an `.h5ad` file's `obs`, as strings.
+#' The slots of a `dgCMatrix` of genes x cells from what `rs_read_counts` returned.
+#' @noRd
+rs_counts_slots <- function(handle) .Call(wrap__rs_counts_slots, handle)
+
+#' One column that a file has of its cells, as strings.
 #' @noRd
 rs_read_obs <- function(path, column) .Call(wrap__rs_read_obs, path, column)
 
-#' Names of the columns of an `.h5ad` file's `obs`.
+#' Names of the columns that a file has of its cells.
 #' @noRd
 rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
 
-#' Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+#' Names of the cells and genes of an `.h5ad` file, and which of some places in it are taken.
+#' @noRd
+rs_h5ad_contents <- function(path, places) .Call(wrap__rs_h5ad_contents, path, places)
+
+#' Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything.
+#' @noRd
+rs_add_to_h5ad <- function(path, obsm, var, uns, overwrite) .Call(wrap__rs_add_to_h5ad, path, obsm, var, uns, overwrite)
+
+#' Trains a model and embeds its cells. `number` says which of the fits of this seed it is, from 1. `keep_interrupted`: after one Ctrl-C return what was learned until then.
 #' `checkpoint` is a folder or `NULL`.
 #' @noRd
-rs_fit <- function(counts, gene_names, batch, settings, checkpoint, checkpoint_every, expression, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, checkpoint, checkpoint_every, expression, keep_interrupted, progress)
+rs_fit <- function(counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress)
 
 #' Goes on with a training from its last checkpoint in a folder.
 #' @noRd
 rs_resume <- function(counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress) .Call(wrap__rs_resume, counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress)
-
-#' Trains models from other starts, side by side: the fits of this seed with these `numbers`, from 1. `checkpoints` is a
-#' folder for each, or `NULL`; those that hold a training go on with it. Returns the fits that are whole.
-#' @noRd
-rs_fit_repeats <- function(counts, gene_names, batch, settings, numbers, checkpoints, checkpoint_every, expression, progress) .Call(wrap__rs_fit_repeats, counts, gene_names, batch, settings, numbers, checkpoints, checkpoint_every, expression, progress)
 
 #' Whether a folder holds a checkpoint.
 #' @noRd

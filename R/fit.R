@@ -31,8 +31,9 @@
 #' * a Seurat object: `assay` (the default assay), `layer = "counts"`, `features` (all). Layers
 #'   that are split are joined, see [RunSCVAE()].
 #' * a SingleCellExperiment or SummarizedExperiment: `assay.type = "counts"`, `altexp`.
-#' * the path of an `.h5ad` file: `layer = NULL` or `"X"` for `X`, `"raw"` for `raw/X`, otherwise
-#'   the name of a layer; or of a 10x Genomics `.h5` file.
+#' * the path of an `.h5ad`, `.loom` or 10x Genomics `.h5` file, or of a folder with `matrix.mtx`:
+#'   `layer`, `feature_types`, as [readCounts()] takes them. By default the counts are found by
+#'   their values.
 #'
 #' @section Seeds:
 #' With `seed = NULL` the seed is drawn from R's random numbers, so that [set.seed()] makes the fit
@@ -210,6 +211,7 @@ fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
        {if (!is.null(batch)) sprintf(' in %d batches', length(batch$names))}."
     )
   }
+  say_notes(counts, verbose)
   folders <- repeat_folders(options)
   train <- function(keep_interrupted, progress) {
     rs_fit(

@@ -24,7 +24,7 @@
 #' @useDynLib scVAE, .registration = TRUE
 #' @importClassesFrom Matrix dgCMatrix
 #' @importFrom Matrix sparseMatrix t
-#' @importFrom methods as is setGeneric setMethod slot slot<-
+#' @importFrom methods as is new setGeneric setMethod slot slot<-
 #' @importFrom rlang .data %||%
 #' @importFrom stats predict
 #' @keywords internal

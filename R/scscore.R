@@ -165,6 +165,7 @@ scScore.default <- function(x, batch = NULL, ..., n_repeats = 20, null = TRUE, c
     seed <- seed %||% rust_call(rs_score_seed(plan$checkpoint), call)
   }
   plan$settings$seed <- check_seed(seed, call = call)
+  say_notes(counts, verbose)
   batch <- resolve_batch(batch, counts, call)
   check_batch_size(batch, call = call)
   batch <- drop_single_batch(batch, verbose)

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let column = arguments.next();
     let (names, codes) = match &column {
         None => (Vec::new(), vec![0; view.n_cells()]),
-        Some(column) => batches(obs_column(&path, column, &never)?, view.cells()),
+        Some(column) => batches(obs_column(&path, column, &never)?.into_text(), view.cells()),
     };
     check_batch_sizes(&codes, &names)?;
     let design = Design::single(names.len());

@@ -58,9 +58,6 @@ impl<'a> Hdf<'a> {
     pub(super) fn open(path: &Path, should_stop: Stop<'a>) -> Result<Self> {
         let shown = path.display().to_string();
         let fail = |text: String| Err(Error::File(format!("'{shown}' {text}")));
-        if path.is_dir() {
-            return fail("is a folder; an .h5ad file or a 10x Genomics .h5 file is needed".into());
-        }
         if let Err(e) = std::fs::File::open(path) {
             return match e.kind() {
                 std::io::ErrorKind::NotFound => fail("does not exist; check the path".into()),
@@ -74,7 +71,7 @@ impl<'a> Hdf<'a> {
                 should_stop,
             }),
             Err(e) if e.contains_minor(hdf5::MinorErrorCode::NotHdf5) => fail(
-                "is not an HDF5 file; an .h5ad file or a 10x Genomics .h5 file is needed".into(),
+                "is not an HDF5 file; an .h5ad, .loom or 10x Genomics .h5 file is needed".into(),
             ),
             Err(e) => fail(format!(
                 "cannot be opened as HDF5, is it cut short or in use? ({})",
@@ -329,18 +326,18 @@ impl<'a> Hdf<'a> {
         Ok(std::iter::once(0..n).collect())
     }
 
-    /// Some rows of a two-dimensional dataset of numbers, row after row.
-    pub(super) fn rows(
+    /// Some rows and columns of a two-dimensional dataset of numbers, row after row.
+    pub(super) fn tile(
         &self,
         dataset: &Dataset,
         place: &str,
         rows: Range<usize>,
-        width: usize,
+        columns: Range<usize>,
     ) -> Result<Vec<f64>> {
         self.pause()?;
-        self.room::<f64>(rows.len().saturating_mul(width))?;
+        self.room::<f64>(rows.len().saturating_mul(columns.len()))?;
         dataset
-            .read_slice_2d(ndarray::s![rows, ..])
+            .read_slice_2d(ndarray::s![rows, columns])
             .map(|a| a.into_raw_vec_and_offset().0)
             .map_err(|e| self.broken(place, &e))
     }

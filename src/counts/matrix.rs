@@ -39,6 +39,13 @@ impl CountMatrix<'_> {
         self.n_genes
     }
 
+    /// Number of counts above zero of one cell.
+    pub fn n_detected(&self, cell: usize) -> usize {
+        let mut n = 0;
+        self.for_each_in_cell(cell, |_, _| n += 1);
+        n
+    }
+
     /// Calls `visit(gene, count)` for every count above zero of one cell, genes in increasing order.
     #[inline]
     pub fn for_each_in_cell(&self, cell: usize, mut visit: impl FnMut(u32, f32)) {
@@ -178,10 +185,23 @@ impl<'a> CountMatrix<'a> {
 /// [`Error::Counts`], naming gene and cell (from 1, as R counts), unless it is a finite whole number from 0 to 2^24.
 #[inline]
 pub(super) fn checked(cell: usize, gene: usize, value: f64) -> Result<f32> {
-    if (0.0..=LARGEST_COUNT).contains(&value) && value.fract() == 0.0 {
+    let Some(kind) = fault(value) else {
         return Ok(value as f32);
+    };
+    Err(Error::Counts(format!(
+        "raw counts are needed, but the count of gene {} in cell {} is {value}, {kind}",
+        gene + 1,
+        cell + 1
+    )))
+}
+
+/// Why a value is no count, `None` if it is one.
+#[inline]
+pub(super) fn fault(value: f64) -> Option<&'static str> {
+    if (0.0..=LARGEST_COUNT).contains(&value) && value.fract() == 0.0 {
+        return None;
     }
-    let kind = if !value.is_finite() {
+    Some(if !value.is_finite() {
         "not finite"
     } else if value < 0.0 {
         "negative"
@@ -189,12 +209,7 @@ pub(super) fn checked(cell: usize, gene: usize, value: f64) -> Result<f32> {
         "not a whole number"
     } else {
         "larger than 2^24"
-    };
-    Err(Error::Counts(format!(
-        "raw counts are needed, but the count of gene {} in cell {} is {value}, {kind}",
-        gene + 1,
-        cell + 1
-    )))
+    })
 }
 
 fn check_parts(

@@ -1,8 +1,9 @@
 //! The tables beside the counts, as anndata stores data frames: `obs`, a row per cell, and `var`, a row per gene. Their
-//! index and their columns, as text.
+//! index and their columns.
 
 use hdf5::types::{FloatSize, TypeDescriptor};
 
+use super::annotation::{Annotation, Column};
 use super::hdf::{quoted, Hdf, Kind, Length};
 use super::hdf_text;
 use crate::{Error, Result};
@@ -12,6 +13,7 @@ pub(super) fn names(hdf: &Hdf, table: &str) -> Result<Vec<String>> {
     let place = format!("{table}/{}", index_column(hdf, table)?);
     let names = values(hdf, &place, Length::Names)?;
     Ok(names
+        .into_text()
         .into_iter()
         .map(|n| n.unwrap_or_else(|| "NA".into()))
         .collect())
@@ -37,8 +39,29 @@ pub(super) fn columns(hdf: &Hdf, table: &str) -> Result<Vec<String>> {
     Ok(columns)
 }
 
-/// One column of a table: categories, text, numbers or booleans as text; `None` where a value is missing.
-pub(super) fn column(hdf: &Hdf, table: &str, name: &str) -> Result<Vec<Option<String>>> {
+/// All columns of a table that can be read.
+pub(super) fn annotation(hdf: &Hdf, table: &str) -> Result<Annotation> {
+    collect(columns(hdf, table)?, |name| column(hdf, table, name))
+}
+
+/// Columns by their names, without those that cannot be read.
+pub(super) fn collect(
+    names: Vec<String>,
+    read: impl Fn(&str) -> Result<Column>,
+) -> Result<Annotation> {
+    let mut annotation = Annotation::default();
+    for name in names {
+        match read(&name) {
+            Ok(column) => annotation.columns.push((name, column)),
+            Err(Error::File(why)) => annotation.left_out.push((name, why)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(annotation)
+}
+
+/// One column of a table.
+pub(super) fn column(hdf: &Hdf, table: &str, name: &str) -> Result<Column> {
     let place = format!("{table}/{name}");
     let index = index_column(hdf, table)?;
     if name.is_empty() || hdf.kind(&place).is_none() {
@@ -52,7 +75,8 @@ pub(super) fn column(hdf: &Hdf, table: &str, name: &str) -> Result<Vec<Option<St
     // anndata 0.7 kept the categories of a column beside the columns.
     let categories = format!("{table}/__categories/{name}");
     if hdf.kind(&categories).is_some() {
-        return categorical(hdf, &categories, &place, length);
+        let ordered = ordered(hdf, &categories)?;
+        return categorical(hdf, &categories, &place, ordered, length);
     }
     values(hdf, &place, length)
 }
@@ -112,30 +136,28 @@ fn parts(hdf: &Hdf, place: &str) -> Parts {
     }
 }
 
-/// The values of an encoded array, of any kind, as text.
-fn values(hdf: &Hdf, place: &str, length: Length) -> Result<Vec<Option<String>>> {
+/// The values of an encoded array, of any kind.
+pub(super) fn values(hdf: &Hdf, place: &str, length: Length) -> Result<Column> {
     match parts(hdf, place) {
         Parts::Categorical => {
             let categories = format!("{place}/categories");
-            categorical(hdf, &categories, &format!("{place}/codes"), length)
+            let codes = format!("{place}/codes");
+            categorical(hdf, &categories, &codes, ordered(hdf, place)?, length)
         }
         _ => uncoded(hdf, place, length),
     }
 }
 
 /// The values of an array that is encoded in another way than by categories.
-fn uncoded(hdf: &Hdf, place: &str, length: Length) -> Result<Vec<Option<String>>> {
+fn uncoded(hdf: &Hdf, place: &str, length: Length) -> Result<Column> {
     match parts(hdf, place) {
         Parts::Plain => plain(hdf, place, length),
         Parts::Masked => {
             let mut values = plain(hdf, &format!("{place}/values"), length)?;
-            let length = Length::Exactly(values.len());
+            let length = Length::Exactly(values.n_values());
             let mask: Vec<i64> = hdf.all_numbers(&format!("{place}/mask"), length)?;
-            for (value, &missing) in values.iter_mut().zip(&mask) {
-                if missing != 0 {
-                    *value = None;
-                }
-            }
+            let missing: Vec<bool> = mask.iter().map(|&m| m != 0).collect();
+            values.hide(&missing);
             Ok(values)
         }
         Parts::Categorical | Parts::Unknown => Err(hdf.error(format_args!(
@@ -145,71 +167,82 @@ fn uncoded(hdf: &Hdf, place: &str, length: Length) -> Result<Vec<Option<String>>
     }
 }
 
+/// Whether categories have an order.
+fn ordered(hdf: &Hdf, place: &str) -> Result<bool> {
+    let ordered = hdf.whole_attribute(place, "ordered")?;
+    Ok(ordered.is_some_and(|o| o.first().is_some_and(|&o| o != 0)))
+}
+
 fn categorical(
     hdf: &Hdf,
     categories: &str,
     codes: &str,
+    ordered: bool,
     length: Length,
-) -> Result<Vec<Option<String>>> {
+) -> Result<Column> {
     // Not coded in turn: a damaged file could lead in a circle.
-    let labels = uncoded(hdf, categories, Length::Names)?;
+    let labels = uncoded(hdf, categories, Length::Names)?.into_text();
     let codes_read: Vec<i64> = hdf.all_numbers(codes, length)?;
-    codes_read
-        .into_iter()
-        .map(|code| {
-            if code < 0 {
-                return Ok(None);
-            }
-            labels.get(code as usize).cloned().ok_or_else(|| {
-                hdf.error(format_args!(
-                    "is damaged: {codes} has code {code} for {} categories",
-                    labels.len()
-                ))
-            })
-        })
-        .collect()
+    let code_of = |code: i64| match labels.get(usize::try_from(code).unwrap_or(usize::MAX)) {
+        _ if code < 0 => Ok(None),
+        // A category without a name is no category.
+        Some(None) => Ok(None),
+        Some(_) => Ok(u32::try_from(code).ok()),
+        None => Err(hdf.error(format_args!(
+            "is damaged: {codes} has code {code} for {} categories",
+            labels.len()
+        ))),
+    };
+    let codes = codes_read.into_iter().map(code_of).collect::<Result<_>>()?;
+    let named = |label: Option<String>| label.unwrap_or_else(|| "NA".into());
+    Ok(Column::Categories {
+        codes,
+        levels: labels.into_iter().map(named).collect(),
+        ordered,
+    })
 }
 
-fn plain(hdf: &Hdf, place: &str, length: Length) -> Result<Vec<Option<String>>> {
-    fn shown<T: ToString>(values: Vec<T>) -> Vec<Option<String>> {
-        values.iter().map(|v| Some(v.to_string())).collect()
+fn plain(hdf: &Hdf, place: &str, length: Length) -> Result<Column> {
+    fn whole<T>(values: Vec<T>) -> Vec<Option<T>> {
+        values.into_iter().map(Some).collect()
     }
-    // Numbers print in their own precision; not-a-number is how pandas says missing.
+    // Not-a-number is how pandas says missing.
     macro_rules! floats {
         ($t:ty) => {{
             let values: Vec<$t> = hdf.all_numbers(place, length)?;
-            let show = |v: $t| (!v.is_nan()).then(|| v.to_string());
-            values.into_iter().map(show).collect()
+            let known = |v: $t| (!v.is_nan()).then_some(v);
+            values.into_iter().map(known).collect()
         }};
     }
     let dataset = hdf.dataset(place)?;
     Ok(match hdf_text::descriptor(hdf, &dataset, place)? {
-        TypeDescriptor::Integer(_) => shown(hdf.all_numbers::<i64>(place, length)?),
-        TypeDescriptor::Unsigned(_) => shown(hdf.all_numbers::<u64>(place, length)?),
-        TypeDescriptor::Float(FloatSize::U4) => floats!(f32),
-        TypeDescriptor::Float(_) => floats!(f64),
-        TypeDescriptor::Boolean => labelled(hdf, place, length, &[("FALSE", 0), ("TRUE", 1)])?,
-        TypeDescriptor::Enum(kind) => {
-            let members = kind.members.iter();
-            let labels: Vec<(&str, i64)> =
-                members.map(|m| (m.name.as_str(), m.value as i64)).collect();
-            labelled(hdf, place, length, &labels)?
+        TypeDescriptor::Integer(_) => Column::Integer(whole(hdf.all_numbers(place, length)?)),
+        TypeDescriptor::Unsigned(_) => {
+            let values: Vec<u64> = hdf.all_numbers(place, length)?;
+            match values.iter().map(|&v| i64::try_from(v).map(Some)).collect() {
+                Ok(values) => Column::Integer(values),
+                Err(_) => Column::Text(values.iter().map(|v| Some(v.to_string())).collect()),
+            }
         }
-        _ => shown(hdf_text::strings(hdf, place, length)?),
+        TypeDescriptor::Float(FloatSize::U4) => Column::Single(floats!(f32)),
+        TypeDescriptor::Float(_) => Column::Double(floats!(f64)),
+        TypeDescriptor::Boolean => {
+            let value = |v: i64| match v {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            };
+            let values: Vec<i64> = hdf.all_numbers(place, length)?;
+            Column::Logical(values.into_iter().map(value).collect())
+        }
+        TypeDescriptor::Enum(kind) => {
+            let values: Vec<i64> = hdf.all_numbers(place, length)?;
+            let name = |v: i64| {
+                let label = kind.members.iter().find(|m| m.value as i64 == v);
+                label.map(|m| m.name.clone())
+            };
+            Column::Text(values.into_iter().map(name).collect())
+        }
+        _ => Column::Text(whole(hdf_text::strings(hdf, place, length)?)),
     })
-}
-
-/// Values of an HDF5 enumeration (booleans are one), by the names the file gives them.
-fn labelled(
-    hdf: &Hdf,
-    place: &str,
-    length: Length,
-    labels: &[(&str, i64)],
-) -> Result<Vec<Option<String>>> {
-    let values: Vec<i64> = hdf.all_numbers(place, length)?;
-    let name = |v: i64| {
-        let label = labels.iter().find(|(_, value)| *value == v);
-        label.map(|(name, _)| (*name).to_string())
-    };
-    Ok(values.into_iter().map(name).collect())
 }

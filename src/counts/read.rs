@@ -2,24 +2,22 @@
 
 use std::path::Path;
 
+use super::features::no_types;
 use super::hdf::{quoted, Hdf};
 use super::shared_library::undisturbed;
-use super::{h5ad, obs_table, tenx, CountsFile};
+use super::{h5ad, loom, mex, obs_table, tenx, Column, CountsFile, Features, Selection};
 use crate::{Error, Result, Stop};
 
 impl CountsFile {
-    /// Reads the counts of an `.h5ad` file or a 10x Genomics `.h5` file. Beside the result, at most a block of 128 MiB
-    /// is in memory (more only if a dense row or a compressed chunk of the file is larger).
+    /// Reads the counts of an `.h5ad`, `.loom` or 10x Genomics `.h5` file, or of a folder with `matrix.mtx`, without
+    /// annotation. Of 10x Genomics' features those of gene expression are read.
     ///
-    /// `layer`: for `.h5ad`, `None` or `"X"` is X, `"raw"` is raw/X, any other name a layer. For 10x Genomics, `None`,
-    /// or the genome if the file holds several (CellRanger 2). Features other than gene expression are left out.
+    /// `layer`: see [`Selection::layer`].
     ///
     /// `should_stop` is asked before every block.
     ///
     /// # Errors
-    /// [`Error::File`] when the file is missing, damaged, of another kind, or lacks the layer;
-    /// [`Error::Argument`] when `layer` makes no sense for the kind of file; [`Error::Counts`] when a value is not a
-    /// finite whole number from 0 to 2^24; [`Error::Interrupted`] when asked to stop.
+    /// As [`CountsFile::read_selected`].
     ///
     /// ```no_run
     /// use scvae::counts::CountsFile;
@@ -30,57 +28,96 @@ impl CountsFile {
     /// # Ok::<(), scvae::Error>(())
     /// ```
     pub fn read(path: impl AsRef<Path>, layer: Option<&str>, should_stop: Stop) -> Result<Self> {
+        let selection = Selection {
+            layer,
+            ..Selection::default()
+        };
+        CountsFile::read_selected(path, &selection, should_stop)
+    }
+
+    /// Reads what is selected of a file as [`CountsFile::read`] takes it. Of an HDF5 file at most a block of 128 MiB is
+    /// in memory beside the result (more only if a dense row or a compressed chunk of the file is larger); of a folder
+    /// as much again as the genes' numbers and the counts take.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file is missing, damaged, of another kind, or lacks the layer;
+    /// [`Error::Argument`] when the selection makes no sense for the kind of file; [`Error::Counts`] when a value is
+    /// not a finite whole number from 0 to 2^24, or no matrix holds counts; [`Error::Interrupted`] when asked to stop.
+    pub fn read_selected(
+        path: impl AsRef<Path>,
+        selection: &Selection,
+        should_stop: Stop,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        if mex::recognised(path) {
+            return mex::read(path, selection, should_stop);
+        }
         undisturbed(|| {
-            let hdf = Hdf::open(path.as_ref(), should_stop)?;
-            if h5ad::recognised(&hdf) {
-                return h5ad::read(&hdf, layer);
-            }
+            let hdf = Hdf::open(path, should_stop)?;
             let groups = tenx::groups(&hdf);
-            if groups.is_empty() {
-                return Err(unknown(&hdf));
+            if !groups.is_empty() && !h5ad::recognised(&hdf) {
+                return tenx::read(&hdf, &groups, selection);
             }
-            tenx::read(&hdf, &groups, layer)
+            if let Features::Types(_) = selection.features {
+                return Err(no_types(hdf.path()));
+            }
+            match () {
+                () if h5ad::recognised(&hdf) => h5ad::read(&hdf, selection),
+                () if loom::recognised(&hdf) => loom::read(&hdf, selection),
+                () => Err(unknown(&hdf)),
+            }
         })
     }
 }
 
-/// Names of the `obs` columns of an `.h5ad` file, in its order.
+/// Names of the columns that an `.h5ad` or `.loom` file has of its cells, in its order.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be read or is not `.h5ad`; [`Error::Interrupted`] when asked to stop.
+/// [`Error::File`] when the file cannot be read or is of another kind; [`Error::Interrupted`] when asked to stop.
 pub fn obs_columns(path: impl AsRef<Path>, should_stop: Stop) -> Result<Vec<String>> {
-    undisturbed(|| obs_table::columns(&open_h5ad(path.as_ref(), should_stop)?, "obs"))
+    undisturbed(|| {
+        let hdf = Hdf::open(path.as_ref(), should_stop)?;
+        match annotated(&hdf)? {
+            Annotated::H5ad => obs_table::columns(&hdf, "obs"),
+            Annotated::Loom => Ok(loom::cell_columns(&hdf)),
+        }
+    })
 }
 
-/// One `obs` column of an `.h5ad` file, one entry per cell, `None` where it is missing. Numbers and booleans come as
-/// text: whole numbers without decimals, booleans as `TRUE` and `FALSE`.
+/// One column that an `.h5ad` or `.loom` file has of its cells, one entry per cell. [`Column::into_text`] gives text.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be read, is not `.h5ad`, or has no such column; [`Error::Interrupted`] when
+/// [`Error::File`] when the file cannot be read, is of another kind, or has no such column; [`Error::Interrupted`] when
 /// asked to stop.
-pub fn obs_column(
-    path: impl AsRef<Path>,
-    name: &str,
-    should_stop: Stop,
-) -> Result<Vec<Option<String>>> {
-    undisturbed(|| obs_table::column(&open_h5ad(path.as_ref(), should_stop)?, "obs", name))
+pub fn obs_column(path: impl AsRef<Path>, name: &str, should_stop: Stop) -> Result<Column> {
+    undisturbed(|| {
+        let hdf = Hdf::open(path.as_ref(), should_stop)?;
+        match annotated(&hdf)? {
+            Annotated::H5ad => obs_table::column(&hdf, "obs", name),
+            Annotated::Loom => loom::cell_column(&hdf, name),
+        }
+    })
 }
 
-fn open_h5ad<'a>(path: &Path, should_stop: Stop<'a>) -> Result<Hdf<'a>> {
-    let hdf = Hdf::open(path, should_stop)?;
-    if h5ad::recognised(&hdf) {
-        Ok(hdf)
-    } else if tenx::groups(&hdf).is_empty() {
-        Err(unknown(&hdf))
-    } else {
-        Err(hdf
-            .error("is a 10x Genomics file, which has no obs columns; give the values themselves"))
+/// Files that know more of their cells than names.
+enum Annotated {
+    H5ad,
+    Loom,
+}
+
+fn annotated(hdf: &Hdf) -> Result<Annotated> {
+    match () {
+        () if h5ad::recognised(hdf) => Ok(Annotated::H5ad),
+        () if loom::recognised(hdf) => Ok(Annotated::Loom),
+        () if tenx::groups(hdf).is_empty() => Err(unknown(hdf)),
+        () => Err(hdf
+            .error("is a 10x Genomics file, which has no obs columns; give the values themselves")),
     }
 }
 
 fn unknown(hdf: &Hdf) -> Error {
     hdf.error(format_args!(
-        "is neither an .h5ad file nor a matrix of 10x Genomics; at its top level it holds {}",
+        "is neither an .h5ad nor a .loom file nor a matrix of 10x Genomics; at its top level it holds {}",
         quoted(&hdf.members("/"))
     ))
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::hdf::{blocks, Hdf, Kind, Length};
 use super::matrix::checked;
 use super::{hdf_text, CountMatrix};
-use crate::Result;
+use crate::{go_on, Result, Stop};
 
 /// Reads the matrix that anndata stored at `place`, which must have `n_cells` rows and `n_genes` columns.
 pub(super) fn read(
@@ -77,7 +77,7 @@ pub(super) fn by_cell(
         Ok(())
     })?;
     let offsets = stored.offsets;
-    sort_cells(hdf, &offsets, &mut genes, &mut values)?;
+    sort_cells(hdf.should_stop(), &offsets, &mut genes, &mut values)?;
     CountMatrix::from_csr_unless(hdf.should_stop(), offsets, genes, values, n_genes)
 }
 
@@ -122,7 +122,7 @@ fn dense(hdf: &Hdf, place: &str, n_cells: usize, n_genes: usize) -> Result<Count
         offsets.resize(n_cells + 1, 0);
     } else {
         for rows in blocks(&data, n_cells, n_genes) {
-            let block = hdf.rows(&data, place, rows.clone(), n_genes)?;
+            let block = hdf.tile(&data, place, rows.clone(), 0..n_genes)?;
             let n_entries = block.iter().filter(|&&value| value != 0.0).count();
             hdf.more_room(&mut genes, n_entries)?;
             hdf.more_room(&mut values, n_entries)?;
@@ -238,12 +238,15 @@ impl<'a> Stored<'a> {
 }
 
 /// Puts each cell's entries in the order of their genes.
-fn sort_cells(hdf: &Hdf, offsets: &[usize], genes: &mut [u32], values: &mut [f32]) -> Result<()> {
+pub(super) fn sort_cells(
+    should_stop: Stop,
+    offsets: &[usize],
+    genes: &mut [u32],
+    values: &mut [f32],
+) -> Result<()> {
     let mut pairs: Vec<(u32, f32)> = Vec::new();
     for (cell, w) in offsets.windows(2).enumerate() {
-        if cell % 1024 == 0 {
-            hdf.pause()?;
-        }
+        go_on(cell, should_stop)?;
         let (genes, values) = (&mut genes[w[0]..w[1]], &mut values[w[0]..w[1]]);
         if genes.is_sorted() {
             continue;

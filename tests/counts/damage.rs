@@ -29,7 +29,7 @@ fn what_is_no_hdf5_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.h5ad");
     assert!(refused(&missing).contains("does not exist"));
-    assert!(refused(folder.path()).contains("is a folder"));
+    assert!(refused(folder.path()).contains("is a folder without matrix.mtx"));
     let text = folder.path().join("text.h5ad");
     std::fs::write(&text, "cell,gene\n1,2\n").unwrap();
     assert!(refused(&text).contains("is not an HDF5 file"));

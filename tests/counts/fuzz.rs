@@ -7,6 +7,7 @@ use hdf5::types::TypeDescriptor::{VarLenAscii, VarLenUnicode};
 use scvae::Error;
 
 use super::h5ad::small;
+use super::loom;
 use super::obs;
 use super::tenx;
 use super::unstopped;
@@ -113,5 +114,6 @@ fn damaged_files_are_read_or_refused() {
     fuzz(obs::file(), 1, times);
     fuzz(write::h5ad(&small(), Encoding::Csc, storage), 2, times);
     fuzz(write::h5ad(&small(), csr, storage), 3, times);
+    fuzz(loom::file(&small(), storage), 5, times);
     fuzz(tenx::version_3(&small(), &["A", "B", "A"], None), 4, times);
 }

@@ -161,7 +161,7 @@ fn values_that_are_no_counts_point_to_where_counts_are() {
     let csr = Encoding::Csr { reversed: false };
     write::matrix(&layers, "counts", &small(), csr, Storage::default());
     let written = written.closed();
-    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, Some("X")) else {
         panic!("should be refused");
     };
     assert!(
@@ -169,6 +169,117 @@ fn values_that_are_no_counts_point_to_where_counts_are() {
         "{text}"
     );
     assert!(text.ends_with("choose `layer` from 'counts'"), "{text}");
+}
+
+/// A file whose matrices are the small one times these factors, dense or not in turn.
+fn with_matrices(x: f64, raw: Option<f64>, layers: &[(&str, f64)]) -> Written {
+    let csr = Encoding::Csr { reversed: false };
+    let storage = Storage::default();
+    let written = write::h5ad(&times(&small(), x), Encoding::Dense, storage);
+    if let Some(factor) = raw {
+        let group = written.root().create_group("raw").unwrap();
+        write::frame(&group, "var", &["r1", "r2", "r3"]);
+        write::matrix(&group, "X", &times(&small(), factor), csr, storage);
+    }
+    let group = written.root().create_group("layers").unwrap();
+    for (name, factor) in layers {
+        write::matrix(
+            &group,
+            name,
+            &times(&small(), *factor),
+            Encoding::Csc,
+            storage,
+        );
+    }
+    written.closed()
+}
+
+#[test]
+fn counts_are_found_by_values_and_names() {
+    let cases: [(Written, &str, f64, &[&str]); 7] = [
+        (
+            with_matrices(1.0, Some(2.0), &[("counts", 3.0)]),
+            "X",
+            1.0,
+            &[],
+        ),
+        (
+            with_matrices(0.5, Some(2.0), &[("counts", 3.0)]),
+            "counts",
+            3.0,
+            &["X"],
+        ),
+        (
+            with_matrices(0.5, Some(2.0), &[("spliced", 3.0)]),
+            "raw",
+            2.0,
+            &["X"],
+        ),
+        (
+            with_matrices(-0.5, Some(0.1), &[("spliced", 3.0)]),
+            "spliced",
+            3.0,
+            &["X", "raw"],
+        ),
+        // Counts in name alone.
+        (
+            with_matrices(0.5, Some(2.0), &[("counts", 0.1)]),
+            "raw",
+            2.0,
+            &["X", "counts"],
+        ),
+        // Nothing but zeros: counts only if there is nothing else.
+        (
+            with_matrices(0.0, None, &[("spliced", 4.0)]),
+            "spliced",
+            4.0,
+            &["X"],
+        ),
+        (with_matrices(0.0, None, &[("scaled", 0.1)]), "X", 0.0, &[]),
+    ];
+    for (i, (written, layer, factor, passed_over)) in cases.iter().enumerate() {
+        let file = unstopped::read(&written.path, None).unwrap();
+        assert_eq!(file.layer, *layer, "{i}");
+        assert_eq!(Plain::of(&file.matrix), times(&small(), *factor), "{i}");
+        let passed: Vec<&str> = file.passed_over.iter().map(|p| p.0.as_str()).collect();
+        assert_eq!(passed, *passed_over, "{i}");
+        let first = if *layer == "raw" { "r1" } else { "gene0" };
+        assert_eq!(file.gene_names[0], first, "{i}");
+    }
+    let passed = unstopped::read(&cases[1].0.path, None).unwrap().passed_over;
+    assert_eq!(passed[0].1, "holds 0.5, not a whole number");
+}
+
+#[test]
+fn where_no_counts_are_found_it_is_said_what_was_looked_at() {
+    let written = with_matrices(0.5, Some(-1.0), &[("scaled", -0.25)]);
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    let what = "counts.h5ad' holds no raw counts, which are needed: X holds 0.5, not a whole number; raw holds -2, \
+                negative; scaled holds -0.75, negative";
+    assert!(text.ends_with(what), "{text}");
+    let written = with_matrices(0.5, None, &[("spliced", 1.0), ("unspliced", 2.0)]);
+    let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {
+        panic!("should be refused");
+    };
+    let what =
+        "whole numbers in several layers; choose one with `layer` from 'spliced', 'unspliced'";
+    assert!(text.ends_with(what), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_over() {
+    let written = write::h5ad(&small(), Encoding::Dense, Storage::default());
+    let root = written.root();
+    root.unlink("X").unwrap();
+    write::strings(root, "X", &["1"], Text::FixedAscii);
+    let layers = root.create_group("layers").unwrap();
+    write::matrix(&layers, "a", &small(), Encoding::Csc, Storage::default());
+    let written = written.closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.layer, "a");
+    assert_eq!(file.passed_over[0].0, "X");
 }
 
 #[test]
@@ -181,7 +292,7 @@ fn a_file_without_x_says_what_it_has() {
     let layers = root.create_group("layers").unwrap();
     write::matrix(&layers, "counts", &p, Encoding::Csc, Storage::default());
     let written = written.closed();
-    let Err(Error::File(text)) = unstopped::read(&written.path, None) else {
+    let Err(Error::File(text)) = unstopped::read(&written.path, Some("X")) else {
         panic!("should be refused");
     };
     assert!(
@@ -192,7 +303,7 @@ fn a_file_without_x_says_what_it_has() {
         panic!("should be refused");
     };
     assert!(text.contains("has no raw counts"), "{text}");
-    let file = unstopped::read(&written.path, Some("counts")).unwrap();
+    let file = unstopped::read(&written.path, None).unwrap();
     assert_eq!(Plain::of(&file.matrix), p);
 }
 

@@ -3,11 +3,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod add;
 mod claims;
 mod damage;
 mod fuzz;
 mod h5ad;
+mod loom;
 mod matrix;
+mod mex;
 mod obs;
 mod plain;
 mod real;

@@ -1,5 +1,6 @@
 //! Columns of `obs`, in all their encodings.
 
+use scvae::counts::{Column, CountsFile, Selection};
 use scvae::Error;
 
 use super::h5ad::small;
@@ -133,4 +134,66 @@ fn damaged_columns_are_refused() {
         };
         assert!(text.contains(what), "{text}");
     }
+}
+
+#[test]
+fn columns_keep_their_types() {
+    let written = file();
+    let obs = written.root().group("obs").unwrap();
+    let ordered = obs.group("donor").unwrap();
+    let attribute = ordered.new_attr::<bool>().create("ordered").unwrap();
+    attribute.write_scalar(&true).unwrap();
+    let big = obs.new_dataset_builder().with_data(&[u64::MAX, 1]);
+    big.create("big").unwrap();
+    obs.create_group("strange").unwrap();
+    let var = written.root().group("var").unwrap();
+    write::numbers(&var, "mean", &[0.1, 0.2, 1e-300], Number::F64, None);
+    let written = written.closed();
+    let selection = Selection {
+        annotation: true,
+        ..Selection::default()
+    };
+    let file = CountsFile::read_selected(&written.path, &selection, &|| false).unwrap();
+    let column = |name: &str| {
+        let mut columns = file.cells.columns.iter();
+        columns.find(|c| c.0 == name).unwrap().1.clone()
+    };
+    let text = |v: &str| Some(v.to_string());
+    let categories = |codes: [Option<u32>; 2], levels: &[&str], ordered| Column::Categories {
+        codes: codes.to_vec(),
+        levels: levels.iter().map(|l| l.to_string()).collect(),
+        ordered,
+    };
+    let types = ["B", "T", "NK"];
+    assert_eq!(column("type"), categories([Some(2), None], &types, false));
+    let donors = ["101", "107"];
+    assert_eq!(
+        column("donor"),
+        categories([Some(0), Some(0)], &donors, true)
+    );
+    assert_eq!(
+        column("old"),
+        categories([Some(1), Some(0)], &["x", "y"], false)
+    );
+    assert_eq!(column("plate"), Column::Text(vec![text("p1"), text("p2")]));
+    let n = vec![Some(-3), Some(4_000_000_000)];
+    assert_eq!(column("n"), Column::Integer(n));
+    assert_eq!(column("whole"), Column::Double(vec![Some(3.0), Some(2e15)]));
+    assert_eq!(column("share"), Column::Single(vec![Some(0.1), None]));
+    let doublet = vec![Some(true), Some(false)];
+    assert_eq!(column("doublet"), Column::Logical(doublet));
+    assert_eq!(column("age"), Column::Integer(vec![Some(61), None]));
+    let big = Column::Text(vec![text("18446744073709551615"), text("1")]);
+    assert_eq!(column("big"), big);
+    let mean = vec![Some(0.1), Some(0.2), Some(1e-300)];
+    assert_eq!(
+        file.genes.columns,
+        [("mean".to_string(), Column::Double(mean))]
+    );
+    // A group within the table is a column of no known kind, too.
+    let left_out: Vec<&str> = file.cells.left_out.iter().map(|c| c.0.as_str()).collect();
+    assert_eq!(left_out, ["qc", "strange"]);
+    // Nobody asked for it.
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert!(file.cells.columns.is_empty() && file.genes.columns.is_empty());
 }

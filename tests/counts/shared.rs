@@ -10,6 +10,8 @@ use hdf5_sys::h5f::{H5Fget_obj_count, H5F_OBJ_ALL};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::LOCK;
 
+use scvae::counts::{add_to_h5ad, Entry, Slot, Value};
+
 use super::h5ad::small;
 use super::unstopped;
 use super::write::{self, Encoding, Storage};
@@ -55,6 +57,14 @@ fn the_error_handler_is_put_back_and_nothing_stays_open() {
     for path in [&bad.path, &text] {
         assert!(unstopped::read(path, None).is_err());
     }
+    let flag = |name: &str| Entry {
+        slot: Slot::Uns,
+        name: name.into(),
+        value: Value::Flag(true),
+    };
+    assert!(add_to_h5ad(&good.path, &[flag("a")], false, &|| false).is_ok());
+    assert!(add_to_h5ad(&good.path, &[flag("a")], false, &|| false).is_err());
+    assert!(add_to_h5ad(&text, &[flag("a")], false, &|| false).is_err());
     assert_eq!(n_open(), before);
     assert_eq!(CALLS.load(Relaxed), 0, "the handler of others was called");
     let (mut found, mut found_data): (H5E_auto2_t, _) = (None, null_mut());

@@ -2,13 +2,13 @@
 
 use hdf5::Group;
 use proptest::prelude::*;
-use scvae::counts::FileFormat;
+use scvae::counts::{Column, CountsFile, Features, FileFormat, Selection};
 use scvae::Error;
 
 use super::h5ad::small;
 use super::plain::{plain, Plain};
 use super::unstopped;
-use super::write::{self, Number, Storage, Text, Written};
+use super::write::{self, Encoding, Number, Storage, Text, Written};
 
 fn ids(plain: &Plain) -> Vec<String> {
     (0..plain.n_genes).map(|i| format!("ENSG{i}")).collect()
@@ -100,6 +100,60 @@ fn only_gene_expression_is_kept() {
         text.contains("no gene expression; its features are 'Peaks'"),
         "{text}"
     );
+}
+
+fn selected(written: &Written, features: Features) -> scvae::Result<CountsFile> {
+    let selection = Selection {
+        features,
+        annotation: true,
+        ..Selection::default()
+    };
+    CountsFile::read_selected(&written.path, &selection, &|| false)
+}
+
+#[test]
+fn features_of_other_types_are_counted_and_can_be_chosen() {
+    let types = ["Gene Expression", "Antibody Capture", "Antibody Capture"];
+    let written = version_3(&small(), &["A", "CD3", "CD4"], Some(&types)).closed();
+    let file = selected(&written, Features::Expression).unwrap();
+    assert_eq!(file.gene_names, ["A"]);
+    assert_eq!(file.left_out, [("Antibody Capture".to_string(), 2)]);
+    let columns: Vec<&str> = file.genes.columns.iter().map(|c| c.0.as_str()).collect();
+    assert_eq!(columns, ["gene_ids", "gene_symbols", "feature_types"]);
+    let kinds = Column::Text(vec![Some("Gene Expression".into())]);
+    assert_eq!(file.genes.columns[2].1, kinds);
+
+    let file = selected(&written, Features::All).unwrap();
+    assert_eq!(Plain::of(&file.matrix), small());
+    assert!(file.left_out.is_empty());
+
+    let antibodies = ["Antibody Capture".to_string()];
+    let file = selected(&written, Features::Types(&antibodies)).unwrap();
+    assert_eq!(file.gene_ids, ["ENSG1", "ENSG2"]);
+    assert_eq!(file.left_out, [("Gene Expression".to_string(), 1)]);
+
+    let typo = ["Antibodies".to_string()];
+    let Err(Error::Argument(text)) = selected(&written, Features::Types(&typo)) else {
+        panic!("should be refused");
+    };
+    let what = "no features of type 'Antibodies'; choose `feature_types` from 'Antibody Capture', 'Gene Expression'";
+    assert!(text.ends_with(what), "{text}");
+}
+
+#[test]
+fn types_of_features_are_refused_where_there_are_none() {
+    let types = ["Gene Expression".to_string()];
+    let csr = Encoding::Csr { reversed: false };
+    for written in [
+        version_2(&[("hg19", &small())]).closed(),
+        write::h5ad(&small(), csr, Storage::default()).closed(),
+    ] {
+        let Err(Error::Argument(text)) = selected(&written, Features::Types(&types)) else {
+            panic!("should be refused");
+        };
+        assert!(text.contains("knows no types of features"), "{text}");
+        assert!(selected(&written, Features::Expression).is_ok());
+    }
 }
 
 #[test]

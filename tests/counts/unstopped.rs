@@ -14,5 +14,5 @@ pub fn obs_columns(path: impl AsRef<Path>) -> Result<Vec<String>> {
 }
 
 pub fn obs_column(path: impl AsRef<Path>, name: &str) -> Result<Vec<Option<String>>> {
-    scvae::counts::obs_column(path, name, &|| false)
+    Ok(scvae::counts::obs_column(path, name, &|| false)?.into_text())
 }

@@ -130,3 +130,135 @@ test_that("a model that does not know its batches' libraries says so", {
   expect_true(all(transfer("format1_5d1b1e8_two", 1000) > 0))
   expect_true(all(transfer("format2_82b4957_two", "target") > 0))
 })
+
+# A file, its counts, and a model of all but the last ten of its cells.
+written_file <- function(path = tempfile(fileext = ".h5ad")) {
+  counts <- small_counts()
+  model <- quick_fit(
+    counts[, 1:30],
+    min_genes = 5, min_cells = 1, embedding = "expression", seed = 1
+  )
+  write_h5ad(counts, path, var = list(symbol = rownames(counts)))
+  list(path = path, counts = counts, model = model)
+}
+
+entry_of <- function(path, place) {
+  value <- rhdf5::h5read(path, place)
+  rhdf5::h5closeAll()
+  value
+}
+
+md5 <- function(path) unname(tools::md5sum(path))
+
+test_that("results are written where cells and genes of their names are", {
+  skip_if_not_installed("rhdf5")
+  x <- written_file()
+  withr::defer(unlink(x$path))
+  expect_message(writeResults(x$model, x$path), "30 of the file's 40 cells")
+  embedding <- t(entry_of(x$path, "obsm/X_scvae"))
+  expect_identical(embedding[1:30, ], unname(x$model$embedding))
+  expect_true(all(is.na(embedding[31:40, ])))
+  expect_identical(t(entry_of(x$path, "obsm/X_scvae_latent"))[1:30, ], unname(x$model$latent))
+  score <- scScore(x$model)
+  expect_identical(c(entry_of(x$path, "var/scscore")), score$scscore)
+  expect_identical(c(entry_of(x$path, "var/scscore_rank")), as.double(score$rank))
+  uns <- entry_of(x$path, "uns/scvae")
+  expect_identical(c(uns$history$elbo_train), x$model$history$elbo_train)
+  expect_equal(c(uns$settings$n_hidden), 16)
+  expect_equal(c(uns$variance), unname(x$model$components$sd)^2)
+  # The counts and what else was there can be read as before.
+  expect_identical(readCounts(x$path, "dgCMatrix", verbose = FALSE), x$counts)
+  expect_identical(c(entry_of(x$path, "var/symbol")), rownames(x$counts))
+  expect_identical(list.files(dirname(x$path), "\\.part$", all.files = TRUE), character())
+})
+
+test_that("cells in another order find their rows", {
+  skip_if_not_installed("rhdf5")
+  x <- written_file()
+  withr::defer(unlink(x$path))
+  model <- quick_fit(x$counts[60:1, 30:1], min_genes = 5, min_cells = 1, seed = 1)
+  writeResults(model, x$path, verbose = FALSE)
+  embedding <- t(entry_of(x$path, "obsm/X_scvae"))
+  expect_identical(embedding[1:30, ], unname(model$embedding[30:1, ]))
+  score <- scScore(model)[rownames(x$counts), ]
+  expect_identical(c(entry_of(x$path, "var/scscore")), score$scscore)
+})
+
+test_that("entries are replaced only when asked, and names can be chosen", {
+  skip_if_not_installed("rhdf5")
+  x <- written_file()
+  withr::defer(unlink(x$path))
+  writeResults(x$model, x$path, verbose = FALSE)
+  before <- md5(x$path)
+  error <- expect_error(
+    writeResults(x$model, x$path, verbose = FALSE),
+    class = "scvae_error_argument"
+  )
+  expect_match(conditionMessage(error), "obsm/X_scvae")
+  expect_match(conditionMessage(error), "overwrite = TRUE")
+  expect_identical(md5(x$path), before)
+  expect_silent(writeResults(x$model, x$path, overwrite = TRUE, verbose = FALSE))
+  expect_silent(writeResults(x$model, x$path, "X_2", "score_2", "fit_2", verbose = FALSE))
+  expect_identical(entry_of(x$path, "obsm/X_2"), entry_of(x$path, "obsm/X_scvae"))
+  expect_identical(c(entry_of(x$path, "var/score_2")), scScore(x$model)$scscore)
+  loaded <- x$model
+  loaded[c("embedding", "latent")] <- list(NULL)
+  expect_error(
+    writeResults(loaded, x$path, "X_3", "score_3", "fit_3"), "obsm = NULL",
+    class = "scvae_error_argument"
+  )
+  expect_silent(writeResults(loaded, x$path, NULL, "score_3", NULL, verbose = FALSE))
+  expect_identical(c(entry_of(x$path, "var/score_3")), scScore(x$model)$scscore)
+})
+
+test_that("a file that cannot be written stays as it was", {
+  skip_if_not_installed("rhdf5")
+  x <- written_file()
+  withr::defer(unlink(x$path))
+  # What should be a group is none, which is noticed when the embedding is in the copy already.
+  rhdf5::h5write(1, x$path, "uns")
+  rhdf5::h5closeAll()
+  before <- md5(x$path)
+  expect_error(
+    writeResults(x$model, x$path, verbose = FALSE), "is as it was",
+    class = "scvae_error_file"
+  )
+  expect_identical(md5(x$path), before)
+  expect_identical(list.files(dirname(x$path), "\\.part$", all.files = TRUE), character())
+})
+
+test_that("wrong input of writeResults() is refused", {
+  skip_if_not_installed("rhdf5")
+  x <- written_file()
+  withr::defer(unlink(x$path))
+  before <- md5(x$path)
+  refused <- function(..., class = "argument") {
+    expect_error(
+      writeResults(..., verbose = FALSE),
+      class = paste0("scvae_error_", class)
+    )
+  }
+  refused(1, x$path)
+  refused(x$model, 1)
+  refused(x$model, x$path, overwrite = NA)
+  refused(x$model, x$path, obsm = "a/b")
+  refused(x$model, x$path, uns = c("a", "b"))
+  refused(x$model, x$path, scores = "")
+  refused(x$model, x$path, NULL, NULL, NULL)
+  refused(x$model, "no_such_file.h5ad", class = "file")
+  refused(x$model, tempdir(), class = "file")
+  refused(x$model, withr::local_tempfile(lines = "text"), class = "file")
+  other <- x$model
+  other$cell_names <- paste0("other_", other$cell_names)
+  error <- refused(other, x$path)
+  expect_match(conditionMessage(error), "other_")
+  other <- x$model
+  other$genes$gene <- paste0("other_", other$genes$gene)
+  refused(other, x$path)
+  expect_identical(md5(x$path), before)
+  twice <- x$counts
+  colnames(twice)[2] <- colnames(twice)[1]
+  path <- write_h5ad(twice, withr::local_tempfile(fileext = ".h5ad"))
+  error <- refused(x$model, path)
+  expect_match(conditionMessage(error), "obs_names_make_unique")
+})

@@ -13,7 +13,7 @@ in_new_process <- function(code, ..., timeout = 120) {
     "    paste(c(class(e)[1], cli::ansi_strip(conditionMessage(e))), collapse = \" \")",
     "  })",
     "}",
-    "read <- function(path) text_of(scVAE:::rust_call(scVAE:::rs_read_counts(path, NULL)))",
+    "read <- function(path) text_of(scVAE:::rust_call(scVAE:::rs_read_counts(path, NULL, NULL, FALSE)))",
     sprintf("inputs <- readRDS(%s)", deparse1(inputs)),
     "result <- local(", deparse(code), ")",
     sprintf("saveRDS(result, %s)", deparse1(result))
@@ -76,7 +76,7 @@ test_that("nothing of ours stays open", {
     loadNamespace("rhdf5")
     read(inputs$path)
     read(inputs$text)
-    missing <- text_of(scVAE:::rust_call(scVAE:::rs_read_counts(inputs$path, "none")))
+    missing <- text_of(scVAE:::rust_call(scVAE:::rs_read_counts(inputs$path, "none", NULL, FALSE)))
     list(missing = missing, open = length(rhdf5::h5validObjects()))
   }), path = path, text = text)
   expect_match(result$missing, "^scvae_error_file .*has no layer 'none'")
