@@ -113,6 +113,10 @@ rs_model_names <- function(model) .Call(wrap__rs_model_names, model)
 #' @noRd
 rs_model_info <- function(model) .Call(wrap__rs_model_info, model)
 
+#' Connections of chosen genes in every epoch, genes x epochs; no columns if they were not recorded.
+#' @noRd
+rs_epochs_connections <- function(model, genes) .Call(wrap__rs_epochs_connections, model, genes)
+
 #' The settings that a fit has when none is given.
 #' @noRd
 rs_default_settings <- function() .Call(wrap__rs_default_settings)

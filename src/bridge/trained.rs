@@ -163,6 +163,21 @@ pub fn rs_model_info(model: Robj) -> extendr_api::Result<List> {
     ))
 }
 
+/// Connections of chosen genes in every epoch, genes x epochs; no columns if they were not recorded.
+/// @noRd
+#[extendr]
+pub fn rs_epochs_connections(model: Robj, genes: Robj) -> extendr_api::Result<Robj> {
+    let read = || -> Result<_> {
+        let saved = &*convert::model(&model)?;
+        let n_genes = saved.gene_names.len();
+        let genes = convert::from_one(convert::integers(&genes, "genes")?, n_genes, "genes")?;
+        let epochs = &saved.history.connections;
+        let n = |gene: usize, epoch: usize| i32::from(epochs[epoch][genes[gene]]);
+        Ok(RMatrix::new_matrix(genes.len(), epochs.len(), n).into())
+    };
+    read().map_err(to_r)
+}
+
 /// The settings that a fit has when none is given.
 /// @noRd
 #[extendr]
@@ -199,5 +214,6 @@ extendr_module! {
     fn rs_load_model;
     fn rs_model_names;
     fn rs_model_info;
+    fn rs_epochs_connections;
     fn rs_default_settings;
 }

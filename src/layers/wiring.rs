@@ -60,6 +60,18 @@ pub fn unwire(wiring: &Wiring) -> Vec<ConnectionMask> {
         .collect()
 }
 
+/// Connections of every gene: the mean over the masks, to the nearest whole number.
+pub fn connections_of_genes(wiring: &Wiring) -> Vec<u16> {
+    let n_masks = wiring.masks.len() as f64;
+    (0..wiring.n_genes())
+        .map(|gene| {
+            let n: usize = wiring.masks.iter().map(|m| m.gene(gene).0.len()).sum();
+            // The conversion saturates.
+            (n as f64 / n_masks).round() as u16
+        })
+        .collect()
+}
+
 /// Where the weights of connections that stay have moved, when connections change.
 #[derive(Debug, Clone)]
 pub struct Inheritance {

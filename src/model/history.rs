@@ -54,6 +54,19 @@ pub struct History {
     pub stopped: Stopped,
     /// With early stopping, the epoch whose model was kept.
     pub best_epoch: Option<usize>,
+    /// Connections of every gene, those that the first epoch was trained with and so on: the mean over the masks, to the
+    /// nearest whole number. One epoch more than `epochs` has where the last was not finished; empty where connections are
+    /// never adjusted, or where a part of the record is lost.
+    pub connections: Vec<Vec<u16>>,
+}
+
+impl History {
+    /// Adds the connections that the next epoch is trained with, unless what came before is lost.
+    pub(crate) fn add_connections(&mut self, of_genes: Vec<u16>) {
+        if self.connections.len() == self.epochs.len() {
+            self.connections.push(of_genes);
+        }
+    }
 }
 
 impl EpochRecord {

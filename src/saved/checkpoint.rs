@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::container::{damaged, unwritable, Container};
 use super::files;
 use super::model_file::Covariate;
-use super::parts::{self, check_size, put_history, put_snapshot, put_tensor};
+use super::parts::{self, check_size, put_connections, put_history, put_snapshot, put_tensor};
 use super::upgrade::with_first_criterion;
 use crate::backend::Backend;
 use crate::batches::Design;
@@ -212,6 +212,7 @@ impl Checkpoint {
         let sums = parts.gene_sums.flatten_all()?.to_vec1::<f64>()?;
         container.put(GENE_SUMS.into(), parts.gene_sums.dims(), &sums);
         put_history(&mut container, &parts.history.epochs);
+        put_connections(&mut container, &parts.history.connections);
         container.to_bytes()
     }
 
@@ -321,6 +322,7 @@ impl Resume {
                 epochs: parts::history(from)?,
                 stopped: Stopped::default(),
                 best_epoch: self.best_epoch,
+                connections: parts::epochs_connections(from, state.model.n_genes())?,
             },
             standing: self.standing,
         };

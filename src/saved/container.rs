@@ -147,6 +147,7 @@ number!(f32, F32);
 number!(f64, F64);
 number!(u32, U32);
 number!(u16, U16);
+number!(u8, U8);
 
 pub(super) fn damaged(e: impl Display) -> Error {
     Error::Model(format!(

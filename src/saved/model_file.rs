@@ -8,7 +8,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::container::{damaged, unwritable, Container};
-use super::parts::{self, check_size, put_history, put_snapshot, put_tensor};
+use super::parts::{self, check_size, put_connections, put_history, put_snapshot, put_tensor};
 use super::upgrade::{upgraded, FORMAT};
 use super::{expression, files};
 use crate::backend::Cpu;
@@ -150,6 +150,7 @@ impl SavedModel {
         };
         put_snapshot(&mut container, "", &self.model.snapshot()?)?;
         put_history(&mut container, &self.history.epochs);
+        put_connections(&mut container, &self.history.connections);
         if let Some(groups) = &self.cell_groups {
             for (name, tensor) in [
                 ("profiles", &groups.profiles),
@@ -236,6 +237,7 @@ impl SavedModel {
                 epochs: parts::history(&container)?,
                 stopped: header.stopped,
                 best_epoch: header.best_epoch,
+                connections: parts::epochs_connections(&container, n_genes)?,
             },
             evidence: evidence(&container, n_genes)?,
             expression: expression::read(&container, n_genes, n_masks)?,

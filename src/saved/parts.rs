@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Name of the array that holds the history, epochs x columns.
 pub(super) const HISTORY: &str = "history";
 
+/// Name of the array that holds the connections of the epochs, epochs x genes.
+const CONNECTIONS: &str = "history.connections";
+
 fn counts_name(prefix: &str, mask: usize) -> String {
     format!("{prefix}mask.{mask}.connections_of_gene")
 }
@@ -65,6 +68,35 @@ pub(super) fn history(from: &Container) -> Result<Vec<EpochRecord>> {
             EpochRecord::from_row(row)
         })
         .collect())
+}
+
+/// Adds the connections that the epochs were trained with, epochs x genes. Mostly they are few: a byte each.
+pub(super) fn put_connections(to: &mut Container, epochs: &[Vec<u16>]) {
+    let Some(first) = epochs.first() else {
+        return;
+    };
+    let (shape, name) = ([epochs.len(), first.len()], CONNECTIONS.to_string());
+    let values: Vec<u16> = epochs.concat();
+    let small: std::result::Result<Vec<u8>, _> = values.iter().map(|&n| n.try_into()).collect();
+    match small {
+        Ok(small) => to.put(name, &shape, &small),
+        Err(_) => to.put(name, &shape, &values),
+    }
+}
+
+/// None, if the file has none.
+pub(super) fn epochs_connections(from: &Container, n_genes: usize) -> Result<Vec<Vec<u16>>> {
+    let Some(array) = from.arrays.get(CONNECTIONS) else {
+        return Ok(Vec::new());
+    };
+    if n_genes == 0 || array.shape.len() != 2 || array.shape[1] != n_genes {
+        return Err(damaged("its record of connections is of other genes"));
+    }
+    let values: Vec<u16> = match array.numbers::<u8>() {
+        Ok(small) => small.into_iter().map(u16::from).collect(),
+        Err(_) => array.numbers()?,
+    };
+    Ok(values.chunks_exact(n_genes).map(<[u16]>::to_vec).collect())
 }
 
 /// The connections of a model with so many masks. Nothing is believed before it is compared with what is there.

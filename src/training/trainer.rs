@@ -13,7 +13,7 @@ use super::Monitor;
 use crate::backend::{Backend, BeyondBatch};
 use crate::counts::CountsView;
 use crate::kernels::{GeneStatistic, Segment, Wiring};
-use crate::layers::{adjust, Criterion, GeneSums};
+use crate::layers::{adjust, connections_of_genes, Criterion, GeneSums};
 use crate::model::{
     Dropout, EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
 };
@@ -137,6 +137,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
             }
             let epoch = state.history.epochs.len() + 1;
             let last_good = state.model.snapshot()?;
+            if s.adjust_every > 0 {
+                let of_genes = connections_of_genes(state.model.wiring());
+                state.history.add_connections(of_genes);
+            }
             let kl_weight = s.kl_weight_at(epoch, warmup);
             let (reconstruction, kl) = match self.epoch(&mut state, kl_weight)? {
                 Epoch::Finished(reconstruction, kl) => (reconstruction, kl),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use scvae::counts::filter;
+use scvae::layers::connections_of_genes;
 use scvae::model::{EpochRecord, Settings, Stopped};
 use scvae::results::embed;
 use scvae::saved::SavedModel;
@@ -49,6 +50,10 @@ fn an_interrupted_training_leaves_a_usable_model_or_none() {
         let trained = stopped_after(epochs, steps).unwrap();
         assert_eq!(trained.history.stopped, Stopped::Interrupted);
         assert_eq!(trained.history.epochs.len(), epochs);
+        // Those that the unfinished epoch began with, too: they are the model's.
+        assert_eq!(trained.history.connections.len(), epochs + 1);
+        let last = connections_of_genes(trained.model.wiring());
+        assert_eq!(trained.history.connections[epochs], last);
         let embedding = embed(&trained.model, &view, &batch, &|| false).unwrap();
         assert!(embedding.mean.iter().all(|z| z.is_finite()));
         let bytes = save(trained, view.n_genes()).to_bytes().unwrap();

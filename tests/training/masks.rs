@@ -6,8 +6,9 @@ use scvae::counts::filter;
 use scvae::layers::{wire, ConnectionMask};
 use scvae::model::{BatchMasks, Settings, TensorId, Vae};
 use scvae::sampling::{Sampler, Sampling, Split, Streams};
+use scvae::saved::SavedModel;
 
-use crate::simulated::{fit, settings, simulated};
+use crate::simulated::{fit, save, settings, simulated};
 
 #[test]
 fn masks_of_batches_start_equal_and_part() {
@@ -125,4 +126,46 @@ fn a_connection_starts_from_the_same_weight_whatever_the_others_are() {
     // What was removed comes back, as it started.
     model.rewire(&start).unwrap();
     check(&model);
+}
+
+#[test]
+fn the_connections_of_every_epoch_are_recorded() {
+    let (matrix, batch) = simulated(90, 60, 9);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let many = Settings {
+        n_hidden: 600,
+        alpha_init: 0.5,
+        alpha_max: 0.9,
+        ..settings()
+    };
+    let separate = Settings {
+        batch_masks: BatchMasks::Separate,
+        ..settings()
+    };
+    for s in [settings(), many, separate] {
+        let trained = fit(&view, &batch, &s);
+        let n_init = s.adjustment_rules().n_init(s.n_hidden) as u16;
+        let epochs = trained.history.connections.clone();
+        assert_eq!(epochs.len(), trained.history.epochs.len());
+        assert!(epochs[0].iter().all(|&n| n == n_init));
+        for pair in epochs.windows(2) {
+            assert_ne!(pair[0], pair[1], "every epoch but the last adjusts");
+        }
+        let masks = trained.model.masks();
+        let mean = |gene: usize| {
+            let n: usize = masks.iter().map(|mask| mask.n_of_gene(gene)).sum();
+            (n as f64 / masks.len() as f64).round() as u16
+        };
+        let last: Vec<u16> = (0..view.n_genes()).map(mean).collect();
+        assert_eq!(epochs[epochs.len() - 1], last);
+        let bytes = save(trained, view.n_genes()).to_bytes().unwrap();
+        let back = SavedModel::from_bytes(&bytes).unwrap();
+        assert_eq!(back.history.connections, epochs);
+    }
+    let fixed = Settings {
+        adjust_every: 0,
+        ..settings()
+    };
+    let trained = fit(&view, &batch, &fixed);
+    assert!(trained.history.connections.is_empty());
 }

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use scvae::backend::Cpu;
 use scvae::batches::{Design, InitialValues};
 use scvae::counts::filter;
+use scvae::layers::connections_of_genes;
 use scvae::model::{Settings, Stopped, Vae};
 use scvae::results::embed;
 use scvae::training::EarlyStopping;
@@ -30,6 +31,11 @@ fn early_stopping_returns_the_best_epoch_s_model() {
     assert_eq!(history.epochs.len(), best + 5);
     let of = |e: usize| history.epochs[e - 1].elbo_validation.unwrap();
     assert!((1..=history.epochs.len()).all(|e| of(best) <= of(e)));
+    let n_epochs = history.connections.len();
+    assert_eq!(n_epochs, best + 5);
+    let final_connections = connections_of_genes(trained.model.wiring());
+    assert_eq!(history.connections[best - 1], final_connections);
+    assert_ne!(history.connections[n_epochs - 1], final_connections);
     let again = Settings {
         early_stopping: false,
         max_epochs: Some(best),
