@@ -267,6 +267,7 @@ def hotspot(a, mean):
     # it refuses genes that are the same in all cells
     varies = b.X.max(axis=0).toarray().ravel() != b.X.min(axis=0).toarray().ravel()
     b = b[:, varies].copy()
+    b.X = b.X.tocsc()  # it takes one gene after the other
     h = Hotspot(b, model="danb", latent_obsm_key="pca")
     h.create_knn_graph(approx_neighbors=False)
     z = np.full(a.n_vars, np.nan)
