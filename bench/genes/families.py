@@ -130,7 +130,7 @@ def unseen(logged, types):
 
 
 def markers(a, labels):
-    """{type: its markers as indices of genes, the best first} and the types' shares of the cells."""
+    """{type: indices of its markers, the best first}, and the types' shares of the cells."""
     import scanpy as sc
 
     b = dataset.log_normalised(a)

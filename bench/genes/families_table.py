@@ -53,11 +53,12 @@ def read(path):
     found = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     rows = dataset.read_rows(path)
     for r in rows:
-        sizes = [r["size"]]
+        sizes = {r["size"]}
         if r["ranking"] == ALL:
-            sizes = sorted({q["size"] for q in rows if q["set"] == r["set"]} - {r["size"]})
+            sizes = {q["size"] for q in rows if q["set"] == r["set"]} - sizes
         for size in sizes:
-            scores = found[r["set"], int(size), int(r["cells"])][method_of(r["ranking"])]
+            methods = found[r["set"], int(size), int(r["cells"])]
+            scores = methods[method_of(r["ranking"])]
             for score in [*SCORES, "shuffled"]:
                 scores[score].append(float(r[score]))
     return dict(sorted(found.items()))
@@ -100,11 +101,11 @@ def overview(tables):
 
 
 def markdown(methods):
-    best = {s: np.nanmax(list(means(methods, s).values())) for s in SCORES}
+    best = {s: max(means(methods, s).values()) for s in SCORES}
     head = ["ranking", "seeds", *SCORES.values()]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    mean_place = {m: np.mean([p for _, p in found]) for m, found in places(methods).items()}
-    for m in sorted(methods, key=mean_place.get):
+    mean = {m: np.mean([p for _, p in found]) for m, found in places(methods).items()}
+    for m in sorted(methods, key=mean.get):
         cells = [f"`{m}`", str(len(methods[m]["bio"]))]
         for score in SCORES:
             text = entry(methods[m][score], best=best[score])
