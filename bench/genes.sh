@@ -1,32 +1,84 @@
 #!/bin/bash
 # Which genes to take: scScore by each criterion of the connections, and what others choose genes
-# with, by what the chosen genes tell of the cell types. Rows that exist are kept.
+# with, by what the chosen genes tell of the cell types, by other families of scores, and by how well
+# rankings of other cells agree. Rows that exist are kept.
 #
-#   bench/genes.sh DATA_DIR OUT_DIR     -> results/genes.md, results/genes/SET.tsv
+#   bench/genes.sh DATA_DIR OUT_DIR     -> results/genes.md, results/genes_families.md,
+#                                          results/genes_reliability.md, results/genes/*.tsv
 #
 # Needs the package where R finds it, Debian's r-bioc-scran, and Python with
-# bench/peers/requirements.txt as $PYTHON. About two hours on one core.
+# bench/peers/requirements.txt and hotspotsc as $PYTHON. About four hours on one core.
 set -eu
 data=$(realpath "${1:?usage: genes.sh DATA_DIR OUT_DIR}")
 out=$(realpath -m "${2:?usage: genes.sh DATA_DIR OUT_DIR}")
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-mkdir -p "$out" results/genes
+mkdir -p "$out/halves" results/genes
 sets="mouse_bladder_han pbmc_kang_ctrl pbmc_facs_zheng"
-for set in $sets; do
-  [ -e "$out/$set.ranks.tsv" ] || "$python" genes/rankings.py "$data/$set.h5ad" "$out/$set.ranks.tsv"
+large=pbmc_kang_ctrl_12k_1287genes
+batches="celllines_tian pbmc_kang_ctrl $large"
+
+# What each set is ranked by, and fits of it: fit SET NAME CRITERION [BATCH]
+rank() {
+  [ -e "$out/$1.ranks.tsv" ] || {
+    "$python" genes/rankings.py "$data/$1.h5ad" "$out/$1.unfinished"
+    mv "$out/$1.unfinished" "$out/$1.ranks.tsv"
+  }
+}
+fit() {
   for seed in 1 2 3; do
-    for criterion in deviance mse dispersion log_mse relative_mse; do
-      ranks=$out/$set.$criterion.$seed.ranks.tsv
-      [ -e "$ranks" ] ||
-        Rscript genes/fit.R "$data/$set.h5ad" "$ranks" "scScore_$criterion" $criterion $seed
-    done
+    ranks=$out/$1.$2.$seed.ranks.tsv
+    [ -e "$ranks" ] || Rscript genes/fit.R "$data/$1.h5ad" "$ranks" "scScore_$2" "$3" $seed 1 ${4:-}
   done
+}
+for set in $sets; do
+  rank $set
+  for criterion in deviance mse dispersion log_mse relative_mse; do fit $set $criterion $criterion; done
+done
+for set in $batches; do
+  rank $set
+  fit $set deviance_batch deviance batch
+done
+
+# The cell types.
+for set in $sets; do
   for ranks in "$out/$set".*ranks.tsv; do
     "$python" genes/evaluate.py "$data/$set.h5ad" cell_type "$ranks" "results/genes/$set.tsv" \
-      --clusterings 3
+      --clusterings 3 --only '^(?!.*_batch_)'
   done
 done
-"$python" genes/table.py $(printf 'results/genes/%s.tsv ' $sets) > results/genes.md
+"$python" genes/evaluate.py "$data/$large.h5ad" cell_type "$out/$large".*ranks.tsv \
+  results/genes/$large.tsv --sizes 50,100,200,500,1000 --cells 3000 --matched '' \
+  --only '^(?!.*ties_at_random)'
+note="\`$large\` is scored with 3,000 of its cells (rankings: all), one clustering each."
+"$python" genes/table.py $(printf 'results/genes/%s.tsv ' $sets $large) --note "$note" \
+  > results/genes.md
 Rscript genes/plot.R results/genes.png $(printf 'results/genes/%s.tsv ' $sets)
+
+# Integration, mapping, unseen populations, minority types.
+families() {
+  "$python" genes/families.py "$data/$1.h5ad" cell_type "$out/$1.ranks.tsv" \
+    "$out/$1".deviance*.ranks.tsv results/genes/families.tsv --only '^(?!.*ties_at_random)' "${@:2}"
+}
+families celllines_tian
+families pbmc_kang_ctrl
+families $large --sizes 200,500 --cells 3000
+"$python" genes/families_table.py results/genes/families.tsv \
+  --reading results/genes/families_reading.txt > results/genes_families.md
+
+# Halves of the cells and of the donors.
+for set in pbmc_kang_ctrl mouse_bladder_han; do
+  "$python" genes/halves.py "$data/$set.h5ad" "$out/halves"
+  for half in "$out/halves/$set".*.h5ad; do
+    half=${half%.h5ad}
+    [ -e "$half.ranks.tsv" ] || "$python" genes/rankings.py "$half.h5ad" "$half.ranks.tsv" \
+      --only '^(mean|hvg_seurat_v3|pearson_residuals|nbdrop)$'
+    case $half in *.a) seed=1 ;; *) seed=2 ;; esac
+    [ -e "$half.scscore.ranks.tsv" ] ||
+      Rscript genes/fit.R "$half.h5ad" "$half.scscore.ranks.tsv" scScore deviance $seed
+  done
+done
+fits=$(for set in $sets; do printf "$out/$set.deviance.%s.ranks.tsv," 1 2 3 | sed 's/,$/ /'; done)
+"$python" genes/reliability.py "$out/halves" --fits $fits \
+  --reading results/genes/reliability_reading.txt > results/genes_reliability.md

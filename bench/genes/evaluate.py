@@ -3,7 +3,7 @@
 
   python evaluate.py SET.h5ad LABEL_COLUMN RANKS.tsv [RANKS2.tsv ...] OUT.tsv
          [--sizes 100,200,500,1000,2000,3000,5000] [--matched REGEX] [--only REGEX]
-         [--clusterings 1]
+         [--clusterings 1] [--cells N]
 
 For every ranking and size: counts to 10,000 over all genes, log1p, scaled (at most 10), the
 first genes of the ranking, 50 principal components, then
@@ -18,6 +18,9 @@ With --clusterings N both clusterings are made with the seeds 0 .. N - 1 and the
 averaged. The mean is of the same quantity with less noise (the NMI of one k-means is easily
 0.03 off), so a ranking that was computed once is best scored with several, one that was fitted
 with several seeds needs one for each.
+
+`all_genes` is all genes, without a ranking, in one row. --cells N: N random cells (seed 0) of a
+large set. The rankings are those of all cells.
 
 A row is written as soon as it is there, and rows that OUT.tsv holds already are not computed
 again: an interrupted run can be started anew, but a ranking that changed under its old name
@@ -188,6 +191,7 @@ def main():
     )
     ap.add_argument("--only", default="", help="the rankings to score, by default all")
     ap.add_argument("--clusterings", type=int, default=1)
+    ap.add_argument("--cells", type=int)
     x = ap.parse_args()
     sizes = [int(s) for s in x.sizes.split(",")]
 
@@ -202,11 +206,16 @@ def main():
     found, control_of = with_controls(found, mean, x.matched)
     means = str(pathlib.Path(x.out).with_suffix("")) + ".means.tsv"
     write_means(means, name, found, control_of, mean)
+    if re.search(x.only, "all_genes"):
+        found["all_genes"] = np.arange(a.n_vars)
+    if x.cells is not None and x.cells < a.n_obs:
+        cells = np.sort(np.random.default_rng(0).permutation(a.n_obs)[: x.cells])
+        a, labels = a[cells].copy(), np.asarray(labels)[cells]
 
     there = {(r["set"], r["ranking"], r["size"]) for r in dataset.read_rows(x.out)}
     genes = scaled_genes(a)
     for ranking, order in found.items():
-        for size in sizes:
+        for size in [a.n_vars] if ranking == "all_genes" else sizes:
             if (name, ranking, str(size)) in there:
                 continue
             if size > len(order):

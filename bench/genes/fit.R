@@ -1,18 +1,22 @@
 # Ranks the genes of a set by scScore(), for evaluate.py.
 #
-#   Rscript fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS]
+#   Rscript fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS] [BATCH]
 #
+# BATCH is the obs column of the batches; without it there are none.
 # Rankings: NAME_seedSEED, connections first and then the signal; NAME_signal_seedSEED, the signal
 # alone; NAME_ties_at_random_seedSEED, the connections alone.
 
 suppressMessages(library(scVAE))
 given <- commandArgs(trailingOnly = TRUE)
-if (length(given) < 5) stop("usage: fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS]")
+if (length(given) < 5) {
+  stop("usage: fit.R SET.h5ad OUT.tsv NAME CRITERION SEED [N_REPEATS] [BATCH]")
+}
 n_repeats <- if (length(given) > 5) as.integer(given[6]) else 1
+batch <- if (length(given) > 6) given[7]
 started <- proc.time()[["elapsed"]]
 score <- scScore(
   given[1],
-  n_repeats = n_repeats, null = FALSE, seed = as.integer(given[5]), threads = 1,
+  batch = batch, n_repeats = n_repeats, null = FALSE, seed = as.integer(given[5]), threads = 1,
   connections = connectionControl(criterion = given[4]), verbose = FALSE
 )
 score <- score[!is.na(score$scscore), ]

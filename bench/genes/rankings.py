@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Rank the genes of one set by what others choose genes with.
 
-  python rankings.py SET.h5ad OUT.tsv [--seeds 3] [--batch-key batch] [--rscript Rscript]
+  python rankings.py SET.h5ad OUT.tsv [--seeds 3] [--batch-key batch] [--only REGEX]
+         [--rscript Rscript]
 
 OUT.tsv gets one row per ranking and gene: `ranking`, `gene`, `rank` (1 is the best). Every
 gene that passes the filter (in at least 3 cells; cells with at least 200 genes) has a rank in
@@ -24,15 +25,33 @@ deviance             binomial deviance from equal expression (Townes et al. 2019
                      20:295; devianceFeatureSelection of scry)
 nbdrop               zeros beyond those of a negative binomial with the dispersion of its mean
                      (Andrews & Hemberg 2019, Bioinformatics 35:2865; M3Drop's NBDrop)
+m3drop               zeros beyond those of a Michaelis-Menten curve on the mean, of normalised
+                     counts (the same publication; M3Drop proper, meant for full-length reads)
 scran                variance of log counts less its trend (Lun et al. 2016, F1000Research
-                     5:2122; modelGeneVar), by rankings.R; left out with a warning where R or
-                     scran is missing
+                     5:2122; modelGeneVar), by rankings.R
+mixhvg               the best of a gene's ranks by three methods, the default mixture of mixHVG
+                     (Zhao et al. 2024, bioRxiv 2024.08.25.608519; its release 1.0.1): scran as
+                     above, scran's excess over Poisson noise (modelGeneVarByPoisson, by
+                     rankings.R), and Seurat's dispersion of log-normalised counts, log(variance /
+                     mean), not standardised within bins (scanpy's column `dispersions`). Ours, by
+                     the rule that its documentation and publication tell; equal best ranks go by
+                     the second best
+hotspot              autocorrelation over the 30 nearest cells (DeTomaso & Yosef 2021, Cell Syst
+                     12:446), by the package hotspotsc at its defaults (depth-adjusted negative
+                     binomial) among 50 principal components of the 2,000 genes that lognorm.py
+                     takes. What is near is so known from the genes that it ranks
+
+scran, mixhvg and hotspot are left out with a warning where R, scran or hotspotsc is missing.
 
 The times that the methods took go to stderr.
 """
 
 import argparse
+import contextlib
+import functools
+import io
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +61,7 @@ import warnings
 import dataset  # (sets the thread limits, so it comes before numpy)
 import common
 import numpy as np
+from lognorm import lognorm_pca
 
 warnings.filterwarnings("ignore")
 
@@ -165,8 +185,42 @@ def nbdrop(a, mean, block=500):
     return dataset.order_by(z, mean)
 
 
-def scran(a, mean, rscript):
-    """modelGeneVar's biological component, or None where R or scran is missing."""
+def m3drop(logged, mean):
+    """The z score of log K, K being where a gene of that mean has half of its cells at zero.
+
+    The curve is P = 1 - S / (S + K) with one K for all genes, by least squares on P. A gene's own
+    K is S P / (1 - P); its error and that of the common K are propagated to the logarithm.
+    """
+    from scipy.optimize import minimize_scalar
+
+    x = logged.X.tocsc(copy=True)
+    x.data = np.expm1(x.data.astype(np.float64))
+    n = x.shape[0]
+    s = np.asarray(x.mean(axis=0)).ravel()
+    zeros = 1 - np.diff(x.indptr) / n
+    var = np.asarray(x.multiply(x).mean(axis=0)).ravel() - s**2
+
+    def residuals(log_k):
+        return zeros[s > 0] - np.exp(log_k) / (s[s > 0] + np.exp(log_k))
+
+    log_k = minimize_scalar(
+        lambda k: np.sum(residuals(k) ** 2),
+        bounds=(np.log(s[s > 0].min()), np.log(s.max())),
+        method="bounded",
+    ).x
+    curve = np.exp(log_k) / (s[s > 0] + np.exp(log_k))
+    slope = curve * (1 - curve)
+    common_var = np.mean(residuals(log_k) ** 2) / np.sum(slope**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.log(s * zeros / (1 - zeros))
+        own_var = var / n / s**2 + 1 / (n * zeros * (1 - zeros))
+        z = (own - log_k) / np.sqrt(own_var + common_var)
+    # without zeros there is no K: the least likely to have too many of them
+    return dataset.order_by(np.where((zeros > 0) & (s > 0), z, np.nan), mean)
+
+
+def scran_scores(a, rscript):
+    """modelGeneVar's and modelGeneVarByPoisson's biological components; None without scran."""
     from scipy.io import mmwrite
 
     script = pathlib.Path(__file__).resolve().parent / "rankings.R"
@@ -179,29 +233,83 @@ def scran(a, mean, rscript):
         except (OSError, subprocess.CalledProcessError) as e:
             print(f"warning: scran is left out: {e}", file=sys.stderr)
             return None
-        score = np.genfromtxt(out)
-    return dataset.order_by(score, mean)
+        return np.genfromtxt(out).T
 
 
-def rankings(a, seeds, batch_key, rscript):
-    """Yields name and order of every ranking."""
+def best_rank(scores, mean):
+    """Order by the best rank that any of the scores gives, then by the second best, and so on."""
+    ranks = np.empty((len(scores), len(mean)))
+    for row, score in zip(ranks, scores):
+        row[dataset.order_by(score, mean)] = np.arange(len(mean))
+    return np.lexsort(np.sort(ranks, axis=0)[::-1])
+
+
+def mixhvg(logged, scran, mean):
+    import scanpy as sc
+
+    if scran is None:
+        return None
+    dispersion = sc.pp.highly_variable_genes(
+        logged, flavor="seurat", n_top_genes=min(USUAL, logged.n_vars), inplace=False
+    ).dispersions
+    return best_rank([*scran, dispersion], mean)
+
+
+def hotspot(a, mean):
+    """The z score of the autocorrelation, or None where hotspotsc is missing."""
+    try:
+        from hotspot import Hotspot
+    except ImportError as e:
+        print(f"warning: hotspot is left out: {e}", file=sys.stderr)
+        return None
+    b = a.copy()
+    b.obsm["pca"] = lognorm_pca(a.copy())[0]
+    # it refuses genes that are the same in all cells
+    varies = b.X.max(axis=0).toarray().ravel() != b.X.min(axis=0).toarray().ravel()
+    b = b[:, varies].copy()
+    b.X = b.X.tocsc()  # it takes one gene after the other
+    h = Hotspot(b, model="danb", latent_obsm_key="pca")
+    h.create_knn_graph(approx_neighbors=False)
+    z = np.full(a.n_vars, np.nan)
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar of its progress
+        scores = h.compute_autocorrelations()
+    z[varies] = scores.Z.reindex(b.var_names).to_numpy()
+    return dataset.order_by(z, mean)
+
+
+def methods(a, seeds, batch_key, rscript):
+    """{name: function that gives the order, or None where it cannot}."""
     mean = dataset.mean_counts(a)
     logged = dataset.log_normalised(a)
-    yield "mean", dataset.order_by(mean, mean)
-    for seed in range(1, seeds + 1):
-        yield f"random_{seed}", np.random.default_rng(seed).permutation(a.n_vars)
-    yield "hvg_seurat_v3", hvg_seurat_v3(a, mean)
-    yield "hvg_seurat", dispersion(logged, mean, "seurat")
-    yield "hvg_cell_ranger", dispersion(logged, mean, "cell_ranger")
+
+    @functools.cache
+    def scran():
+        return scran_scores(a, rscript)
+
+    def random(seed):
+        return lambda: np.random.default_rng(seed).permutation(a.n_vars)
+
+    def per_batch(flavor):
+        return lambda: hvg_seurat_v3_batch(a, batch_key, flavor)
+
+    out = {"mean": lambda: dataset.order_by(mean, mean)}
+    out.update({f"random_{seed}": random(seed) for seed in range(1, seeds + 1)})
+    out["hvg_seurat_v3"] = lambda: hvg_seurat_v3(a, mean)
+    out["hvg_seurat"] = lambda: dispersion(logged, mean, "seurat")
+    out["hvg_cell_ranger"] = lambda: dispersion(logged, mean, "cell_ranger")
     if common.batches_of(a, batch_key) is not None:
         for flavor in ("seurat_v3", "seurat_v3_paper"):
-            yield f"hvg_{flavor}_batch", hvg_seurat_v3_batch(a, batch_key, flavor)
-    yield "pearson_residuals", pearson_residuals(a, mean)
-    yield "deviance", deviance(a, mean)
-    yield "nbdrop", nbdrop(a, mean)
-    order = scran(a, mean, rscript)
-    if order is not None:
-        yield "scran", order
+            out[f"hvg_{flavor}_batch"] = per_batch(flavor)
+    out["pearson_residuals"] = lambda: pearson_residuals(a, mean)
+    out["deviance"] = lambda: deviance(a, mean)
+    out["nbdrop"] = lambda: nbdrop(a, mean)
+    out["m3drop"] = lambda: m3drop(logged, mean)
+    out["scran"] = lambda: (
+        None if scran() is None else dataset.order_by(scran()[0], mean)
+    )
+    out["mixhvg"] = lambda: mixhvg(logged, scran(), mean)
+    out["hotspot"] = lambda: hotspot(a, mean)
+    return out
 
 
 def main():
@@ -212,20 +320,25 @@ def main():
     ap.add_argument("out")
     ap.add_argument("--seeds", type=int, default=3, help="random rankings")
     ap.add_argument("--batch-key", default="batch")
+    ap.add_argument("--only", default="", help="the rankings to make, by default all")
     ap.add_argument("--rscript", default="Rscript")
     x = ap.parse_args()
     a, _ = common.load(x.h5ad)
     genes = a.var_names.to_numpy()
     with open(x.out, "w") as f:
         f.write("ranking\tgene\trank\n")
-        t = time.perf_counter()
-        for name, order in rankings(a, x.seeds, x.batch_key, x.rscript):
+        for name, method in methods(a, x.seeds, x.batch_key, x.rscript).items():
+            if not re.search(x.only, name):
+                continue
+            t = time.perf_counter()
+            order = method()
+            if order is None:
+                continue
             if sorted(order) != list(range(a.n_vars)):
                 raise AssertionError(f"{name} does not rank every gene once")
             f.writelines(f"{name}\t{genes[g]}\t{r}\n" for r, g in enumerate(order, 1))
-            now = time.perf_counter()
-            print(f"{dataset.name_of(x.h5ad)} {name} {now - t:.1f} s", file=sys.stderr)
-            t = now
+            took = time.perf_counter() - t
+            print(f"{dataset.name_of(x.h5ad)} {name} {took:.1f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

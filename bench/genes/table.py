@@ -21,6 +21,7 @@ import numpy as np
 SHOWN = [500, 1000, 2000]
 SCORES = [("Leiden", "nmi_leiden"), ("k-means", "nmi_kmeans")]
 CONTROL = ":matched"
+ALL = "all_genes"
 
 HEAD = """# Genes by their ranking
 
@@ -31,11 +32,11 @@ log-counts, 50 principal components, then Leiden on the 15-neighbour graph (the 
 resolutions, for all rankings alike) and k-means, scored by NMI (`bench/genes/evaluate.py`; the
 other rankings are described at the head of `bench/genes/rankings.py`).
 
-- **AUC**: mean NMI over the numbers of genes {sizes}: the area under the curve over log2 of the
-  number, divided by its width.
+- **AUC**: mean NMI over the numbers of genes: the area under the curve over log2 of the number,
+  divided by its width.
 - **control**: the AUC of random genes of the same mean counts (the same of 100 bins): what the
   ranking owes to the means of its genes alone.
-- **500, 1000, 2000**: NMI with that many genes.
+- **500, 1000, ...**: NMI with that many genes. Below each table: that of all genes, unranked.
 - **rho mean**: Spearman's correlation of the ranking with the mean count among the genes above
   the median mean; 1 for a ranking by expression, 0 for one that does not heed it.
 
@@ -48,6 +49,7 @@ of connections alone, of which several hundred genes have the most a gene can ha
 signal alone. `_next` is the paper's rule read otherwise: a gene that has as many connections as it
 can have passes its turn to the next (not in the package). `_10fits` and `_20fits`: the same ranks from
 so many fits of `scScore(n_repeats = )` with null copies beside the genes; made once, not by genes.sh.
+`_batch` is told the batches. {large}
 
 ![curves over the number of genes](genes.png)
 """
@@ -108,16 +110,16 @@ def entry(values, digits=3, best=None):
     return text
 
 
-def columns():
+def columns(shown):
     out = []
     for title, _ in SCORES:
         out += [f"AUC {title}", f"control {title}"]
     for title, _ in SCORES:
-        out += [f"{title} {s}" for s in SHOWN]
+        out += [f"{title} {s}" for s in shown]
     return out + ["rho mean"]
 
 
-def markdown(numbers):
+def markdown(numbers, shown):
     """One table from {ranking: {column: number}}, controls among the rankings."""
     groups = defaultdict(lambda: defaultdict(list))
     seeds = defaultdict(int)
@@ -146,11 +148,11 @@ def markdown(numbers):
         values = [mean(m, f"AUC {title}") for m in groups]
         values = [v for v in values if not np.isnan(v)]
         best[f"AUC {title}"] = max(values) if values else None
-    head = ["ranking", "seeds"] + columns()
+    head = ["ranking", "seeds"] + columns(shown)
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for method in sorted(groups, key=both, reverse=True):
         cells = [f"`{method}`", str(seeds[method])]
-        for column in columns():
+        for column in columns(shown):
             digits = 2 if column == "rho mean" else 3
             values = groups[method].get(column, [])
             cells.append(entry(values, digits, best.get(column)))
@@ -174,33 +176,53 @@ def mean_over_sets(per_set):
     }
 
 
+def of_all_genes(per_size):
+    """The line below a table from [{score: {size: value}}] of all genes, one per set."""
+    if not per_size or None in per_size:
+        return ""
+    sizes = [str(*c[SCORES[0][1]]) for c in per_size]
+    scores = [
+        f"{title} {np.mean([v for c in per_size for v in c[score].values()]):.3f}"
+        for title, score in SCORES
+    ]
+    return f"\nAll genes ({', '.join(sizes)}): {', '.join(scores)}.\n"
+
+
 def main():
     ap = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     ap.add_argument("results", nargs="+")
     ap.add_argument("--sizes")
+    ap.add_argument("--note", default="", help="a sentence for the head of the page")
     x = ap.parse_args()
     curves, spearman = read(x.results)
     if not curves:
         raise SystemExit("no rows")
-    per_set, all_sizes = {}, set()
+    all_genes = {name: rankings.pop(ALL, None) for name, rankings in curves.items()}
+    per_set, same_sizes = {}, defaultdict(list)
     for name, rankings in curves.items():
         if x.sizes:
             sizes = sorted(int(s) for s in x.sizes.split(","))
         else:
             sizes = sorted({s for r in rankings.values() for s in r[SCORES[0][1]]})
-        all_sizes.update(sizes)
+        same_sizes[tuple(sizes)].append(name)
         per_set[name] = {
             ranking: numbers_of(c, spearman.get((name, ranking), float("nan")), sizes)
             for ranking, c in rankings.items()
         }
-    print(HEAD.format(sizes=", ".join(map(str, sorted(all_sizes)))))
-    if len(per_set) > 1:
-        print(f"## Mean over the sets {', '.join(f'`{s}`' for s in per_set)}\n")
-        print(markdown(mean_over_sets(per_set)) + "\n")
-    for name, numbers in per_set.items():
-        print(f"## `{name}`\n\n{markdown(numbers)}\n")
+    print(HEAD.format(large=x.note))
+    for sizes, names in same_sizes.items():
+        shown = [s for s in SHOWN if s in sizes]
+        genes = f"Numbers of genes: {', '.join(map(str, sizes))}.\n"
+        if len(names) > 1:
+            title = ", ".join(f"`{s}`" for s in names)
+            mean = mean_over_sets({s: per_set[s] for s in names})
+            print(f"## Mean over the sets {title}\n\n{genes}\n{markdown(mean, shown)}")
+            print(of_all_genes([all_genes[s] for s in names]))
+        for name in names:
+            print(f"## `{name}`\n\n{genes}\n{markdown(per_set[name], shown)}")
+            print(of_all_genes([all_genes[name]]))
 
 
 if __name__ == "__main__":
