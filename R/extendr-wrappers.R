@@ -4,7 +4,7 @@
 #' @keywords internal
 NULL
 
-#' Version of the crate and the optional parts it was built with.
+#' Versions of the crate and of what it stands on, and the optional parts it was built with.
 #' @noRd
 rs_version <- function() .Call(wrap__rs_version)
 
@@ -49,14 +49,19 @@ rs_h5ad_contents <- function(path, places) .Call(wrap__rs_h5ad_contents, path, p
 #' @noRd
 rs_add_to_h5ad <- function(path, obsm, var, uns, overwrite) .Call(wrap__rs_add_to_h5ad, path, obsm, var, uns, overwrite)
 
-#' Trains a model and embeds its cells. `number` says which of the fits of this seed it is, from 1. `keep_interrupted`: after one Ctrl-C return what was learned until then.
+#' Trains a model and embeds its cells. `keep_interrupted`: after one Ctrl-C return what was learned until then.
 #' `checkpoint` is a folder or `NULL`.
 #' @noRd
-rs_fit <- function(counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, number, checkpoint, checkpoint_every, expression, keep_interrupted, progress)
+rs_fit <- function(counts, gene_names, batch, settings, checkpoint, checkpoint_every, expression, keep_interrupted, progress) .Call(wrap__rs_fit, counts, gene_names, batch, settings, checkpoint, checkpoint_every, expression, keep_interrupted, progress)
 
 #' Goes on with a training from its last checkpoint in a folder.
 #' @noRd
 rs_resume <- function(counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress) .Call(wrap__rs_resume, counts, gene_names, batch, checkpoint, checkpoint_every, expression, threads, keep_interrupted, progress)
+
+#' Trains models from other starts, side by side: the fits of this seed with these `numbers`, from 1. `checkpoints` is a
+#' folder for each, or `NULL`; those that hold a training go on with it. Returns the fits that are whole.
+#' @noRd
+rs_fit_repeats <- function(counts, gene_names, batch, settings, numbers, checkpoints, checkpoint_every, expression, progress) .Call(wrap__rs_fit_repeats, counts, gene_names, batch, settings, numbers, checkpoints, checkpoint_every, expression, progress)
 
 #' Whether a folder holds a checkpoint.
 #' @noRd
