@@ -37,7 +37,7 @@
 #' object <- SeuratObject::CreateSeuratObject(sim$counts)
 #' object[["RNA"]] <- split(object[["RNA"]], f = sim$batch)
 #' object <- Seurat::NormalizeData(object, verbose = FALSE)
-#' object <- Seurat::FindVariableFeatures(object, verbose = FALSE)
+#' object <- suppressWarnings(Seurat::FindVariableFeatures(object, verbose = FALSE))
 #' object <- Seurat::IntegrateLayers(object,
 #'   method = SCVAEIntegration, orig.reduction = NULL, new.reduction = "integrated.scvae",
 #'   min_genes = 10, max_epochs = 2, n_hidden = 16, threads = 1, verbose = FALSE

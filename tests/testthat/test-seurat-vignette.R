@@ -79,7 +79,10 @@ test_that("donors of blood cells are integrated and their types have the known m
   model <- scvaeModel(object, "integrated.scvae")
   expect_setequal(model$batch_names, unique(object$batch))
   expect_identical(rownames(SeuratObject::Embeddings(object[["umap"]])), colnames(object))
-  projected <- Seurat::ProjectDim(object, reduction = "integrated.scvae", verbose = FALSE)
+  # Its command is called otherwise when Seurat is not attached, of which there is a warning.
+  projected <- suppressWarnings(
+    Seurat::ProjectDim(object, reduction = "integrated.scvae", verbose = FALSE)
+  )
   plots <- list(
     Seurat::DimPlot(object, reduction = "umap", group.by = c("batch", "cell_type")),
     Seurat::DimPlot(object, reduction = "integrated.scvae"),
