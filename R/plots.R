@@ -51,7 +51,7 @@ plotHistory <- function(model, metrics = c("elbo", "reconstruction_loss", "kl_lo
   ) +
     ggplot2::geom_line(linewidth = 0.8) +
     # A training of one epoch has no line.
-    ggplot2::geom_point(size = if (nrow(model$history) < 10) 1.5 else 0) +
+    (if (nrow(model$history) < 10) ggplot2::geom_point(size = 1.5)) +
     ggplot2::facet_wrap(
       ~metric,
       scales = "free_y", labeller = ggplot2::as_labeller(metric_titles)

@@ -248,7 +248,10 @@ batches_plot <- function(connections, call) {
     ) +
     ggplot2::coord_equal() +
     theme_scvae() +
-    ggplot2::theme(legend.position = "right", panel.grid = ggplot2::element_blank())
+    ggplot2::theme(
+      legend.position = "right", panel.grid = ggplot2::element_blank(),
+      axis.text.x = ggplot2::element_text(angle = 45, hjust = 1)
+    )
 }
 
 #' Plot how well chosen genes tell cells apart

@@ -47,11 +47,10 @@ point_size <- function(n) min(1.8, max(0.15, 45 / sqrt(n)))
 
 # Names beside points, without overlaps where ggrepel is installed.
 layer_names <- function(data, mapping, size = 3.5, colour = "grey10", ...) {
-  if (!requireNamespace("ggrepel", quietly = TRUE)) {
-    return(ggplot2::geom_label(
+  if (!has_package("ggrepel")) {
+    return(ggplot2::geom_text(
       mapping,
-      data = data, size = size, colour = colour, inherit.aes = FALSE, label.size = 0,
-      label.padding = ggplot2::unit(0.1, "lines"), fill = "white", alpha = 0.75
+      data = data, size = size, colour = colour, inherit.aes = FALSE, vjust = -0.5
     ))
   }
   ggrepel::geom_text_repel(
@@ -61,6 +60,8 @@ layer_names <- function(data, mapping, size = 3.5, colour = "grey10", ...) {
     segment.colour = "grey50", ...
   )
 }
+
+has_package <- function(package) requireNamespace(package, quietly = TRUE)
 
 # Ticks of a logarithmic axis as they are read.
 plain_numbers <- function(x) {

@@ -187,7 +187,7 @@ report_cells <- function(of, call) {
 
 # An embedding of these cells, its plane (NULL without uwot) and its scores.
 report_embedded <- function(values, cells, of, call) {
-  plane <- if (ncol(values) == 2 || requireNamespace("uwot", quietly = TRUE)) {
+  plane <- if (ncol(values) == 2 || has_package("uwot")) {
     plane_of(unname(values), of$umap, call)
   }
   list(n_dimensions = ncol(values), plane = plane, scores = embedding_scores(values, cells, of))

@@ -3,16 +3,17 @@
 data_section <- function(of) {
   model <- of$model
   settings <- model$settings
+  loaded <- is.null(model$latent)
+  trained <- if (!loaded) trained_cells(model)
   filter <- data.frame(
     Filter = c("genes", "cells"),
     Rule = c(
       sprintf("found in at least %s cells", settings$min_cells),
       sprintf("at least %s genes found", settings$min_genes)
     ),
-    given = c(nrow(model$genes), if (is.null(model$latent)) NA else nrow(model$latent)),
-    kept = c(
-      sum(model$genes$kept), if (is.null(model$latent)) NA else sum(trained_cells(model))
-    )
+    # A model from a file knows neither the cells nor the genes that were dropped.
+    given = if (loaded) c(NA, NA) else c(nrow(model$genes), length(trained)),
+    kept = c(sum(model$genes$kept), if (loaded) NA else sum(trained))
   )
   list(
     htmltools::tags$p(
@@ -168,7 +169,7 @@ embedding_scores <- function(values, cells, of) {
     return("No scores of the embedding: there are neither labels nor batches to compare it with.")
   }
   needed <- c("igraph", "RANN", "uwot")
-  absent <- needed[!vapply(needed, requireNamespace, TRUE, quietly = TRUE)]
+  absent <- needed[!vapply(needed, has_package, TRUE)]
   if (length(absent) > 0) {
     return(paste("No scores of the embedding: not installed are", paste(absent, collapse = ", ")))
   }
@@ -190,7 +191,7 @@ batches_section <- function(of) {
   style <- paste(of$to, collapse = ", ")
   list(
     before_and_after(of),
-    if (is.null(of$counts) || !requireNamespace("uwot", quietly = TRUE)) {
+    if (is.null(of$counts) || !has_package("uwot")) {
       left_out("The transfer of style needs the counts and the package uwot.")
     } else {
       figure(report_transfer(of), sprintf(paste(

@@ -80,7 +80,7 @@
     more.hidden = state.shown >= state.rows.length;
     Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, k) {
       head.setAttribute("aria-sort", k !== state.column ? "none" : state.down ? "descending" : "ascending");
-      head.firstChild.textContent = data.titles[k] + (k !== state.column ? "" : state.down ? " ▼" : " ▲");
+      head.firstChild.textContent = data.titles[k] + (k !== state.column ? "" : state.down ? " \u25bc" : " \u25b2");
     });
   }
 

@@ -256,3 +256,33 @@ test_that("the agreement of batches is plotted by gene and by pair of batches", 
   alone <- quick_fit(sim_small()$counts, seed = 1)
   expect_error(plotBatchAgreement(alone), "batch", class = "scvae_error_argument")
 })
+
+test_that("columns and reductions of objects are plotted", {
+  skip_if_not_installed("SingleCellExperiment")
+  sim <- sim_small()
+  place <- matrix(
+    seq_len(2 * ncol(sim$counts)), ncol(sim$counts),
+    dimnames = list(colnames(sim$counts), c("TSNE1", "TSNE2"))
+  )
+  sce <- SingleCellExperiment::SingleCellExperiment(
+    list(counts = sim$counts),
+    colData = S4Vectors::DataFrame(type = sim$cell_type, donor = sim$batch),
+    reducedDims = list(TSNE = place)
+  )
+  plot <- plotEmbedding(sce, "type", "donor", reduction = "TSNE")
+  expect_identical(levels(plot$data$panel), c("type", "donor"))
+  expect_identical(plot$labels$x, "TSNE1")
+  rows <- match(plot$data$cell, colnames(sce))
+  expect_equal(plot$data$x, unname(place[rows, 1]))
+  donor <- plot$data$panel == "donor"
+  expect_identical(plot$data$group[donor], as.character(sim$batch)[rows[donor]])
+  expect_error(plotEmbedding(sce, "tpye", reduction = "TSNE"), "Did you mean")
+})
+
+test_that("names are written without ggrepel, too", {
+  replace_in_package("has_package", function(package) FALSE)
+  place <- cbind(1:20, 20:1)
+  plot <- plotEmbedding(place, rep(c("a", "b"), 10))
+  expect_silent(ggplot2::ggplot_build(plot))
+  expect_setequal(ggplot2::layer_data(plot, 2)$label, c("a", "b"))
+})

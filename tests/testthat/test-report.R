@@ -73,6 +73,14 @@ test_that("parts that cannot be are left out, and it is said", {
   expect_match(text, "nmi_leiden", fixed = TRUE)
 })
 
+test_that("packages that are not there leave gaps that the report tells of", {
+  replace_in_package("has_package", function(package) FALSE)
+  text <- page_text(report_of(model, sim$counts, labels = sim$cell_type))
+  expect_match(text, "package uwot is not installed", fixed = TRUE)
+  expect_match(text, "not installed are igraph, RANN, uwot", fixed = TRUE)
+  expect_match(text, "id=\"gene-data\"", fixed = TRUE)
+})
+
 test_that("what does not fit is refused before anything is computed", {
   replace_in_package("report_cells", function(...) stop("work was done"))
   refused <- function(class, ..., file = tempfile(fileext = ".html")) {
