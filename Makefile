@@ -20,7 +20,7 @@ export BUILD TARBALL
 export SCVAE_CUDA ?= 0
 
 .PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm demo bench-speed bench-gpu docs \
-  tarball dist clean
+  site tarball dist clean
 
 help:
 	@echo 'make test          all checks: Rust, R, documentation, R CMD check, the CUDA backend'
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
 	@echo 'make bench-gpu     training speed on a GPU, beside scVI if PYTHON has it: target/bench-gpu.jsonl'
 	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE and man/ anew'
+	@echo 'make site          the documentation as web pages, articles with real cells: target/site'
 	@echo 'make dist          the source package; VENDOR=1: with all crates, builds offline'
 	@echo 'make deps          install the Debian packages that are missing'
 	@echo 'make clean         remove what was made, the compiled crates and the CUDA toolkit excepted'
@@ -81,13 +82,21 @@ docs: deps
 	. tools/build-env.sh && cargo run --quiet --release --features r --bin wrappers
 	Rscript tools/document.R .
 
+# Nothing is fetched: what the pages need comes with pkgdown.
+site: deps
+	@tools/install-deps.sh r-cran-pkgdown
+	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
+	R_LIBS='$(LIBRARY)' Rscript -e 'options(pkgdown.internet = FALSE)' -e 'pkgdown::build_site(devel = FALSE, \
+	  install = FALSE, preview = FALSE, override = list(destination = "target/site"))'
+
 tarball: $(TARBALL)
 
 $(TARBALL): $(SOURCES)
 	@rm -rf $(BUILD)/source && mkdir -p $(BUILD)/source
 	@# R would copy all of target/ before it leaves it out.
 	tar -c --exclude=./target --exclude=./.git . | tar -x -C $(BUILD)/source
-	cd $(BUILD) && rm -f scVAE_*.tar.gz && R CMD build source
+	@# From simulated cells; `make site` takes the real ones.
+	cd $(BUILD) && rm -f scVAE_*.tar.gz && SCVAE_TEST_DATA= R CMD build source
 
 $(LIBRARY)/.installed: $(SOURCES)
 	@mkdir -p $(LIBRARY)

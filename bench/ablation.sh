@@ -12,16 +12,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 touch results/ablation.jsonl results/batches.jsonl
 
-# fit SET NAME ARGUMENTS SEED...: what the settings do without batches, to the latent values -> results/ablation.jsonl
-fit() {
-  local set=$1 name=$2 arguments=$3 results=results/ablation.jsonl extra
-  shift 3
-  for seed in "$@"; do
-    grep -q "\"dataset\": \"$set\", \"method\": \"$name\", \"seed\": $seed," "$results" && continue
-    extra=$(Rscript fit_embedding.R "$data/$set.h5ad" "$work/e" - "$seed" 1 "$arguments")
-    "$python" score_embedding.py "$work/e.latent.csv" "$data/$set.h5ad" --dataset "$set" --method "$name" \
-      --seed "$seed" --no-scib --extra "$extra" --results "$results" >/dev/null
-  done
+# What the settings do without batches: rows of the embedding, and of the latent values -> results/ablation.jsonl
+results=results/ablation.jsonl
+score_flags=(--no-scib)
+. ./fit.sh
+try() { # SET NAME ARGUMENTS
+  local seed
+  for seed in 0 1 2; do fit "$1" - "$2" "$seed" "$3"; done
 }
 
 # fit_batches GROUP NAME ARGUMENTS: the same with batches, on both sets that have them -> results/batches.jsonl
@@ -40,19 +37,23 @@ fit_batches() {
 mse='connections = connectionControl(criterion = "mse")'
 dispersion='connections = connectionControl(criterion = "dispersion")'
 never='connections = connectionControl(adjust_every = 0)'
-shuffle='training = trainingControl(sampling = "shuffle")'
 for set in pbmc_kang_ctrl mouse_bladder_han; do
-  fit $set "100 epochs" "max_epochs = 100" 0 1 2
-  fit $set "200 epochs" "max_epochs = 200" 0 1 2
-  fit $set "no adjustment" "$never" 0 1 2
-  fit $set "criterion dispersion" "$dispersion" 1 2 3
-  fit $set "no fc_layer" "fc_layer = FALSE" 0 1 2
-  fit $set "kl_weight 0.25" "kl_weight = 0.25" 0 1 2
-  fit $set "shuffle" "$shuffle" 0 1 2
-done
-for set in pbmc_kang_ctrl mouse_bladder_han pbmc_facs_zheng; do
-  fit $set "criterion mse (the paper)" "$mse" 0 1 2
-  fit $set "likelihood nb" 'likelihood = "nb"' 0 1 2
+  try $set "75 epochs" "max_epochs = 75"
+  try $set "100 epochs" "max_epochs = 100"
+  try $set "300 epochs" "max_epochs = 300"
+  try $set "early_stopping" "early_stopping = TRUE, max_epochs = 300"
+  try $set "early_stopping, patience 10" "early_stopping = TRUE, early_stopping_patience = 10, max_epochs = 300"
+  try $set "kl_weight 0.25" "kl_weight = 0.25"
+  try $set "kl_weight 0.1" "kl_weight = 0.1"
+  try $set "weight_decay 1e-3" "training = trainingControl(weight_decay = 1e-3)"
+  try $set "weight_decay 1e-2" "training = trainingControl(weight_decay = 1e-2)"
+  try $set "n_latent 20" "n_latent = 20"
+  try $set "dropout_rate 0.1" "dropout_rate = 0.1"
+  try $set "likelihood nb" 'likelihood = "nb"'
+  try $set "no fc_layer" "fc_layer = FALSE"
+  try $set "no adjustment" "$never"
+  try $set "criterion mse (the paper)" "$mse"
+  try $set "criterion dispersion" "$dispersion"
 done
 
 separate='batches = batchControl(masks = "separate")'

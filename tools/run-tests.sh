@@ -47,9 +47,10 @@ generated() {
 
 check() {
   rm -rf "$BUILD/scVAE.Rcheck"
-  # Packages that are only suggested may be absent; tests are not to be skipped as on CRAN.
+  # Packages that are only suggested may be absent; tests are not to be skipped as on CRAN. The articles
+  # were built with the tarball just before.
   (cd "$BUILD" && NOT_CRAN=true _R_CHECK_FORCE_SUGGESTS_=false \
-    R CMD check --no-manual "$(basename "$TARBALL")")
+    R CMD check --no-manual --no-vignettes "$(basename "$TARBALL")")
   if grep -E '^Status: .*(ERROR|WARNING)' "$BUILD/scVAE.Rcheck/00check.log" ||
     ! grep -q '^Status: ' "$BUILD/scVAE.Rcheck/00check.log"; then
     tail -n 60 "$BUILD"/scVAE.Rcheck/00install.out "$BUILD"/scVAE.Rcheck/tests/*.Rout.fail 2>/dev/null
