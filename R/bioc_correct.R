@@ -133,7 +133,7 @@ correct_batches <- function(..., batch = NULL, restrict = NULL, subset.row = NUL
   assay.type <- raw_assay(objects, assay.type, call)
   used <- restricted_cells(restrict, objects, call)
   counts <- joined_counts(objects, assay.type, call)
-  batch <- batch_of_cells(objects, batch, counts, call)
+  batch <- batch_of_objects(objects, batch, counts, call)
   check_restricted(used, batch, call)
 
   genes <- counts$gene_names[choose_index(subset.row, counts$gene_names, "subset.row", call)]
@@ -287,7 +287,7 @@ part_of_counts <- function(counts, genes = seq_len(counts$n_genes),
 }
 
 # The batch of each cell: text, or the number of its object where these have no names.
-batch_of_cells <- function(objects, batch, counts, call) {
+batch_of_objects <- function(objects, batch, counts, call) {
   if (length(objects) > 1) {
     labels <- names(objects)
     if (all(labels == "")) {

@@ -119,11 +119,11 @@ duration_text <- function(seconds) {
 #' What this installation of scVAE can do
 #'
 #' @return A list with the `version` of the compiled code and its `features` (`"cuda"`: built for
-#'   NVIDIA graphics cards); the version of the `hdf5` library; the versions of CUDA, `cuda_toolkit`,
-#'   which it was built with, and `cuda_driver`, the newest that the driver knows, NULL without; the
-#'   `devices` that can be used, described and named as the argument `device` of [fitSCVAE()] names
-#'   them; the `threads` that a fit uses; and `cuda_missing`: why there is no graphics card among
-#'   the devices, NULL if there is one.
+#'   NVIDIA graphics cards); the version of the `hdf5` library; the versions of CUDA,
+#'   `cuda_toolkit`, which it was built with, and `cuda_driver`, the newest that the driver knows,
+#'   NULL without; the `devices` that can be used, described and named as the argument `device` of
+#'   [fitSCVAE()] names them; the `threads` that a fit uses; and `cuda_missing`: why there is no
+#'   graphics card among the devices, NULL if there is one.
 #' @examples
 #' scvaeInfo()
 #' @export

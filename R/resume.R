@@ -15,8 +15,8 @@
 #' The folder holds one file, `checkpoint.safetensors`, which is replaced as a whole: a fit that is
 #' killed while it writes leaves the checkpoint before. With `n_repeats` there is a folder in it for
 #' each further fit (`fit-2`, `fit-3`, ...), and all go on. Like a saved model it holds no counts,
-#' and nothing in it is executed. It is not needed any more once there is a model. Another version of
-#' scVAE than that which began the fit may give other last bits.
+#' and nothing in it is executed. It is not needed any more once there is a model. Another version
+#' of scVAE than that which began the fit may give other last bits.
 #'
 #' After Ctrl-C, [fitSCVAE()] returns what was learned. The checkpoint then still is that of the
 #' last whole epoch, and `resumeSCVAE()` can go on to the end.

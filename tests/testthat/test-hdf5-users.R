@@ -13,7 +13,9 @@ in_new_process <- function(code, ..., timeout = 120) {
     "    paste(c(class(e)[1], cli::ansi_strip(conditionMessage(e))), collapse = \" \")",
     "  })",
     "}",
-    "read <- function(path) text_of(scVAE:::rust_call(scVAE:::rs_read_counts(path, NULL, NULL, FALSE)))",
+    "read <- function(path) {",
+    "  text_of(scVAE:::rust_call(scVAE:::rs_read_counts(path, NULL, NULL, FALSE)))",
+    "}",
     sprintf("inputs <- readRDS(%s)", deparse1(inputs)),
     "result <- local(", deparse(code), ")",
     sprintf("saveRDS(result, %s)", deparse1(result))
