@@ -19,8 +19,8 @@ export BUILD TARBALL
 # The R package is built for the CPU here, nvcc or not, so that it shares what the tests have compiled.
 export SCVAE_CUDA ?= 0
 
-.PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm demo bench-speed bench-gpu docs \
-  site tarball dist clean
+.PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm test-dist demo bench-speed \
+  bench-gpu docs site tarball dist clean
 
 help:
 	@echo 'make test          all checks: Rust, R, documentation, R CMD check, the CUDA backend'
@@ -28,11 +28,12 @@ help:
 	@echo 'make test-gpu      its tests on a GPU, to target/gpu-tests.json'
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
 	@echo 'make test-slurm    scScore() over a Slurm cluster of one node, started for it'
+	@echo 'make test-dist     the source package with all crates, installed without network'
 	@echo 'make demo          fit simulated counts, write demo-output/'
 	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
 	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
 	@echo 'make bench-gpu     training speed on a GPU, beside scVI if PYTHON has it: target/bench-gpu.jsonl'
-	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE and man/ anew'
+	@echo 'make docs          write R/extendr-wrappers.R, NAMESPACE, man/ and inst/AUTHORS anew'
 	@echo 'make site          the documentation as web pages, articles with real cells: target/site'
 	@echo 'make dist          the source package; VENDOR=1: with all crates, builds offline'
 	@echo 'make deps          install the Debian packages that are missing'
@@ -64,6 +65,11 @@ test-slurm:
 	  export USER=$$(id -un) R_LIBS='$(LIBRARY)' && cd $(BUILD) && \
 	  Rscript $(CURDIR)/tools/workers.R $(SLURM_COUNTS)
 
+# All crates are compiled: minutes.
+test-dist:
+	@$(MAKE) --no-print-directory dist VENDOR=1
+	@tools/offline-build.sh '$(notdir $(TARBALL))'
+
 demo: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
 	@R_LIBS='$(LIBRARY)' Rscript tools/demo.R '$(DATA)' '$(LABEL)' '$(BATCH)'
@@ -81,6 +87,7 @@ bench-gpu: $(if $(CUDA_SPEED_BINARY),,deps)
 docs: deps
 	. tools/build-env.sh && cargo run --quiet --release --features r --bin wrappers
 	Rscript tools/document.R .
+	. tools/build-env.sh && Rscript tools/crate-authors.R
 
 # Nothing is fetched: what the pages need comes with pkgdown.
 site: deps
@@ -96,7 +103,7 @@ $(TARBALL): $(SOURCES)
 	@# R would copy all of target/ before it leaves it out.
 	tar -c --exclude=./target --exclude=./.git . | tar -x -C $(BUILD)/source
 	@# From simulated cells; `make site` takes the real ones.
-	cd $(BUILD) && rm -f scVAE_*.tar.gz && SCVAE_TEST_DATA= R CMD build source
+	cd $(BUILD) && rm -f scVAE_*.tar.gz && SCVAE_TEST_DATA= R CMD build $(R_BUILD_FLAGS) source
 
 $(LIBRARY)/.installed: $(SOURCES)
 	@mkdir -p $(LIBRARY)
@@ -111,7 +118,7 @@ ifdef VENDOR
 	rm -rf $(BUILD)/vendored && mkdir -p $(BUILD)/vendored
 	cargo vendor --quiet --locked $(BUILD)/vendored/vendor >/dev/null
 	tar -xzf $(TARBALL) -C $(BUILD)/vendored
-	tar -cf $(BUILD)/vendored/scVAE/src/vendor.tar.xz -I 'xz -T0' -C $(BUILD)/vendored vendor
+	tar -cf $(BUILD)/vendored/scVAE/src/vendor.tar.xz -I 'xz -9' -C $(BUILD)/vendored vendor
 	tar -czf $(notdir $(TARBALL)) -C $(BUILD)/vendored scVAE
 	rm -rf $(BUILD)/vendored
 else

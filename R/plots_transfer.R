@@ -15,6 +15,8 @@
 #' @inheritParams plotEmbedding
 #' @param to The batch whose style the cells take; with several covariates a named vector, as in
 #'   [transferBatchStyle()].
+#' @param labels The label of each cell, such as its type: one value per cell, or the name of a
+#'   column of the annotation of `x`. NULL: the cells are coloured by their batches only.
 #' @param n_genes So many genes with the best scores are compared.
 #' @param max_cells With more cells than that so many are drawn at random.
 #' @return A ggplot. Its `data` has the coordinates `x` and `y`, the `cell`, its `group`, the

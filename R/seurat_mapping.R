@@ -43,6 +43,7 @@
 #'   verbose = FALSE
 #' )
 #' query[["scvae"]]
+#' @rdname map-seurat
 #' @export
 MapSCVAE <- function(object, ...) UseMethod("MapSCVAE")
 
@@ -59,7 +60,7 @@ MapSCVAE.default <- function(object, ...) { # nolint: object_name_linter.
   )
 }
 
-#' @rdname MapSCVAE
+#' @rdname map-seurat
 #' @method MapSCVAE Seurat
 #' @export
 MapSCVAE.Seurat <- function(object, reference, batch = "new", labels = NULL, assay = NULL,

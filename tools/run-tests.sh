@@ -33,11 +33,12 @@ generated() {
   local copy=$BUILD/generated
   rm -rf "$copy"
   mkdir -p "$copy"
-  cp -R DESCRIPTION NAMESPACE R man "$copy" &&
+  cp -R DESCRIPTION NAMESPACE R man inst "$copy" &&
     cargo run --locked --quiet --release --features r --bin wrappers -- \
       "$copy/R/extendr-wrappers.R" &&
     Rscript tools/document.R "$copy" &&
-    for generated in R/extendr-wrappers.R NAMESPACE man; do
+    Rscript tools/crate-authors.R "$copy/inst/AUTHORS" &&
+    for generated in R/extendr-wrappers.R NAMESPACE man inst/AUTHORS; do
       diff -ru "$generated" "$copy/$generated" || {
         echo "$generated is not current: run 'make docs' and commit what changes."
         return 1
