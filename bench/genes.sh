@@ -4,10 +4,12 @@
 # rankings of other cells agree. Rows that exist are kept.
 #
 #   bench/genes.sh DATA_DIR OUT_DIR     -> results/genes.md, results/genes_families.md,
-#                                          results/genes_reliability.md, results/genes/*.tsv
+#                                          results/genes_reliability.md,
+#                                          results/genes_table3.md, results/genes/*.tsv
 #
 # Needs the package where R finds it, Debian's r-bioc-scran, and Python with
-# bench/peers/requirements.txt and hotspotsc as $PYTHON. About four hours on one core.
+# bench/peers/requirements.txt and hotspotsc as $PYTHON. About seven hours on one core, three of
+# them scVI's.
 set -eu
 data=$(realpath "${1:?usage: genes.sh DATA_DIR OUT_DIR}")
 out=$(realpath -m "${2:?usage: genes.sh DATA_DIR OUT_DIR}")
@@ -82,3 +84,24 @@ done
 fits=$(for set in $sets; do printf "$out/$set.deviance.%s.ranks.tsv," 1 2 3 | sed 's/,$/ /'; done)
 "$python" genes/reliability.py "$out/halves" --fits $fits \
   --reading results/genes/reliability_reading.txt > results/genes_reliability.md
+
+# The paper's table 3: the first 1,000 genes as the input of scVI and of Seurat.
+for set in $sets; do
+  scvi=results/genes/$set.scvi.tsv
+  seurat=results/genes/$set.seurat.tsv
+  "$python" genes/seurat_genes.py "$data/$set.h5ad" cell_type "$out/$set.ranks.tsv" 1000 "$seurat" \
+    --only '^(hvg_seurat_v3|mean|nbdrop|pearson_residuals|deviance|scran|random_[123])$'
+  for fit in 1 2 3; do
+    "$python" genes/seurat_genes.py "$data/$set.h5ad" cell_type "$out/$set.deviance.$fit.ranks.tsv" \
+      1000 "$seurat" --only '^scScore_deviance_(signal_)?seed'
+  done
+  for seed in 1 2 3 4 5; do
+    "$python" genes/scvi_genes.py "$data/$set.h5ad" cell_type "$out/$set.ranks.tsv" 1000 $seed \
+      "$scvi" --only '^hvg_seurat_v3$'
+    "$python" genes/scvi_genes.py "$data/$set.h5ad" cell_type \
+      "$out/$set.deviance.$(((seed - 1) % 3 + 1)).ranks.tsv" 1000 $seed "$scvi" \
+      --only '^scScore_deviance_seed'
+  done
+done
+"$python" genes/table3.py --scvi results/genes/*.scvi.tsv --seurat results/genes/*.seurat.tsv \
+  > results/genes_table3.md
