@@ -15,8 +15,10 @@ packages <- by_id(metadata$packages)
 nodes <- by_id(metadata$resolve$nodes)
 root <- metadata$resolve$root
 
-`%||%` <- function(x, y) if (is.null(x)) y else x
-is_macro <- function(id) any(vapply(packages[[id]]$targets, function(x) "proc-macro" %in% x$kind, NA))
+or <- function(x, default) if (is.null(x)) default else x
+is_macro <- function(id) {
+  any(vapply(packages[[id]]$targets, function(x) "proc-macro" %in% x$kind, NA))
+}
 
 # The crates reached from the package's own over dependencies of these kinds ("normal", "build").
 reached <- function(kinds, macros) {
@@ -24,7 +26,7 @@ reached <- function(kinds, macros) {
   queue <- root
   while (length(queue) > 0) {
     wanted <- Filter(function(dependency) {
-      kind <- vapply(dependency$dep_kinds, function(x) x$kind %||% "normal", "")
+      kind <- vapply(dependency$dep_kinds, function(x) or(x$kind, "normal"), "")
       any(kind %in% kinds) && (macros || !is_macro(dependency$pkg))
     }, nodes[[queue[[1]]]]$deps)
     new <- setdiff(vapply(wanted, function(dependency) dependency$pkg, ""), seen)
@@ -38,10 +40,10 @@ reached <- function(kinds, macros) {
 describe <- function(ids) {
   lines <- vapply(packages[ids], function(package) {
     authors <- trimws(sub("<[^>]*>", "", unlist(package$authors)))
-    authors <- if (length(authors) > 0) paste(authors, collapse = ", ") else "not named in the crate"
+    authors <- if (length(authors) > 0) toString(authors) else "not named in the crate"
+    licence <- or(package$license, paste("file", package$license_file))
     sprintf(
-      "%s %s\n  Licence: %s\n  Authors: %s", package$name, package$version,
-      package$license %||% paste("file", package$license_file), authors
+      "%s %s\n  Licence: %s\n  Authors: %s", package$name, package$version, licence, authors
     )
   }, "")
   sort(unname(lines), method = "radix")
@@ -50,10 +52,10 @@ describe <- function(ids) {
 linked <- reached("normal", macros = FALSE)
 built_with <- setdiff(reached(c("normal", "build"), macros = TRUE), linked)
 writeLines(c(
-  "The compiled library of scVAE contains code of the Rust crates below, each under its own licence.",
-  "Some are used on one system or with one option only (CUDA, HDF5 compiled from source). Authors and",
-  "licences are as the crates state them. The texts of the licences lie in the crates' folders in",
-  "src/vendor.tar.xz, in source packages that have their crates with them.",
+  "The compiled library of scVAE contains code of the Rust crates below, each under its own",
+  "licence. Some are used on one system or with one option only (CUDA, HDF5 compiled from source).",
+  "Authors and licences are as the crates state them. The texts of the licences lie in the crates'",
+  "folders in src/vendor.tar.xz, in source packages that have their crates with them.",
   "",
   describe(linked),
   "",

@@ -41,8 +41,8 @@ integrated <- function(object, ...) {
     ))
   } else {
     do.call(RunSCVAE, c(
-      list(quote(object), batch = "batch", reduction.name = "integrated.scvae", verbose = FALSE), few,
-      list(...)
+      list(quote(object), batch = "batch", reduction.name = "integrated.scvae"), few,
+      list(verbose = FALSE, ...)
     ))
   }
 }
