@@ -29,32 +29,31 @@
 saveSCVAE <- function(model, file, overwrite = FALSE) {
   call <- rlang::current_env()
   check_model(model, call)
-  check_string(file, "file", call = call)
   check_flag(overwrite, "overwrite", call)
-  path <- path.expand(file)
-  folder <- dirname(path)
-  if (!dir.exists(folder)) {
-    abort_scvae(
-      c("The folder {.file {folder}} does not exist.", i = "Create it first."), "file", call
-    )
-  }
-  if (dir.exists(path)) {
-    abort_scvae(
-      c("{.file {file}} is a folder.", i = "Give the name of a file in it."), "file", call
-    )
-  }
-  if (file.exists(path) && !overwrite) {
-    abort_scvae(
-      c(
-        "{.file {file}} exists.",
-        i = "Choose another name, or replace it with {.code overwrite = TRUE}."
-      ),
-      "file",
-      call
-    )
-  }
+  path <- check_new_file(file, overwrite, call)
   write_whole(model$model, path, file, call)
   invisible(file)
+}
+
+# The path of a file that is to be written.
+check_new_file <- function(file, overwrite, call) {
+  check_string(file, "file", call = call)
+  path <- path.expand(file)
+  folder <- dirname(path)
+  problem <- if (!dir.exists(folder)) {
+    c("The folder {.file {folder}} does not exist.", i = "Create it first.")
+  } else if (dir.exists(path)) {
+    c("{.file {file}} is a folder.", i = "Give the name of a file in it.")
+  } else if (file.exists(path) && !overwrite) {
+    c(
+      "{.file {file}} exists.",
+      i = "Choose another name, or replace it with {.code overwrite = TRUE}."
+    )
+  }
+  if (!is.null(problem)) {
+    abort_scvae(problem, "file", call)
+  }
+  path
 }
 
 write_whole <- function(bytes, path, shown, call) {

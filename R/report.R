@@ -56,7 +56,7 @@ reportSCVAE <- function(model, x = NULL, labels = NULL, file = "report.html", ..
   check_string(title, "title", call = call)
   check_flag(overwrite, "overwrite", call)
   check_flag(verbose, "verbose", call)
-  path <- check_new_file(file, overwrite, call)
+  path <- check_page(file, overwrite, call)
   umap <- check_umap(30, 0.3, max_cells, seed, call)
   threads <- check_threads(threads, call)
   if (is.null(x) && !inherits(model, "SCVAE")) {
@@ -86,27 +86,12 @@ reportSCVAE <- function(model, x = NULL, labels = NULL, file = "report.html", ..
   invisible(file)
 }
 
-# The path of a file that is to be written.
-check_new_file <- function(file, overwrite, call) {
+check_page <- function(file, overwrite, call) {
   check_string(file, "file", call = call)
-  path <- path.expand(file)
-  folder <- dirname(path)
-  problem <- if (!grepl("\\.html?$", path, ignore.case = TRUE)) {
-    c("{.arg file} must end in {.val .html}, not be {.file {file}}.")
-  } else if (!dir.exists(folder)) {
-    c("The folder {.file {folder}} does not exist.", i = "Create it first.")
-  } else if (dir.exists(path)) {
-    c("{.file {file}} is a folder.", i = "Give the name of a file in it.")
-  } else if (file.exists(path) && !overwrite) {
-    c(
-      "{.file {file}} exists.",
-      i = "Choose another name, or replace it with {.code overwrite = TRUE}."
-    )
+  if (!grepl("\\.html?$", file, ignore.case = TRUE)) {
+    abort_scvae("{.arg file} must end in {.val .html}, not be {.file {file}}.", "file", call)
   }
-  if (!is.null(problem)) {
-    abort_scvae(problem, "file", call)
-  }
-  path
+  check_new_file(file, overwrite, call)
 }
 
 # What the report is about, checked: the model, the counts or NULL, and the cells with their
