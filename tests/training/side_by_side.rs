@@ -59,8 +59,7 @@ fn the_first_error_is_returned() {
     }
 }
 
-#[test]
-fn repeated_fits_are_the_same_side_by_side() {
+fn with_cells(check: impl FnOnce(TrainingCells)) {
     let (matrix, batch) = simulated(60, 80, 12);
     let view = filter(&matrix, 3, 1).unwrap();
     let batch: Vec<usize> = view.cells().iter().map(|&cell| batch[cell]).collect();
@@ -69,6 +68,15 @@ fn repeated_fits_are_the_same_side_by_side() {
         batch: &batch,
         design: &Design::single(2),
     };
+    check(cells);
+}
+
+#[test]
+fn repeated_fits_are_the_same_side_by_side() {
+    with_cells(same_side_by_side);
+}
+
+fn same_side_by_side(cells: TrainingCells) {
     let fits = |threads| {
         let mut finished = 0;
         let mut count = |_: &_| {
@@ -100,16 +108,10 @@ impl Monitor for Stopping {
 
 #[test]
 fn fits_that_are_all_stopped_are_an_interruption() {
-    let (matrix, batch) = simulated(60, 80, 12);
-    let view = filter(&matrix, 3, 1).unwrap();
-    let batch: Vec<usize> = view.cells().iter().map(|&cell| batch[cell]).collect();
-    let cells = TrainingCells {
-        view: &view,
-        batch: &batch,
-        design: &Design::single(2),
-    };
-    let stopped = repeat_fits(cells, &settings(), &Cpu, &[0, 1], |_| Stopping, &mut |_| {
-        Ok(())
+    with_cells(|cells| {
+        let fits = repeat_fits(cells, &settings(), &Cpu, &[0, 1], |_| Stopping, &mut |_| {
+            Ok(())
+        });
+        assert!(matches!(fits, Err(Error::Interrupted)));
     });
-    assert!(matches!(stopped, Err(Error::Interrupted)));
 }
