@@ -103,30 +103,11 @@ if (is.null(path)) {
   ))
 }
 
-# One panel per thing that is known of the cells.
-map <- data.frame(uwot::umap(embedding, n_threads = 1))
-known <- list(`cell type` = label, batch = batch)
-known <- known[vapply(known, function(x) length(unique(x)) > 1, logical(1))]
-if (length(known) == 0) known <- list(cells = rep("all", nrow(embedding)))
-map <- do.call(rbind, lapply(names(known), function(what) {
-  data.frame(UMAP_1 = map[, 1], UMAP_2 = map[, 2], what = what, value = known[[what]])
-}))
-map$what <- factor(map$what, levels = names(known))
-# Each panel has the whole circle of hues for itself.
-colours <- unlist(lapply(unname(known), function(x) {
-  values <- sort(unique(x))
-  stats::setNames(grDevices::hcl.colors(length(values), "Dark 3"), values)
-}))
-map$value <- factor(map$value, levels = unique(names(colours)))
-picture("umap.png", width = 4 + 4 * length(known), ggplot2::ggplot(
-  map, ggplot2::aes(.data[["UMAP_1"]], .data[["UMAP_2"]], colour = .data[["value"]])
-) +
-  ggplot2::scale_colour_manual(values = colours) +
-  ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(size = 3))) +
-  ggplot2::geom_point(size = 0.5) +
-  ggplot2::facet_wrap(~what) +
-  ggplot2::labs(colour = NULL) +
-  ggplot2::theme_minimal())
+several <- function(x) if (length(unique(x)) > 1) x
+picture(
+  "umap.png", plotEmbedding(embedding, labels = several(label), batch = several(batch)),
+  width = 10
+)
 picture("scscore.png", plot(model, "scscore"))
 picture("history.png", plot(model), width = 10, height = 3.5)
 cat("\nWritten to ", out, ": ", paste(sort(dir(out)), collapse = ", "), "\n", sep = "")
