@@ -171,7 +171,7 @@ resolve_labels <- function(labels, cells, call) {
     return(NULL)
   }
   column <- NULL
-  if (is.character(labels) && length(labels) == 1 && cells$n_cells != 1) {
+  if (rlang::is_string(labels) && cells$n_cells != 1) {
     column <- labels
     labels <- cell_column(labels, cells, "labels", call)
   }

@@ -88,7 +88,7 @@ number_range <- function(min, max, open, x) {
 format_number <- function(x) format(x, digits = 10, trim = TRUE)
 
 check_flag <- function(x, name, call = rlang::caller_env()) {
-  if (!(is.logical(x) && length(x) == 1 && !is.na(x))) {
+  if (!rlang::is_bool(x)) {
     value <- describe(x)
     abort_scvae("{.arg {name}} must be TRUE or FALSE, not {value}.", "argument", call)
   }
@@ -99,7 +99,7 @@ check_string <- function(x, name, null_ok = FALSE, call = rlang::caller_env()) {
   if (is.null(x) && null_ok) {
     return(NULL)
   }
-  if (!(is.character(x) && length(x) == 1 && !is.na(x) && nzchar(x))) {
+  if (!(rlang::is_string(x) && nzchar(x))) {
     value <- describe(x)
     or_null <- if (null_ok) " or NULL" else ""
     abort_scvae("{.arg {name}} must be one string{or_null}, not {value}.", "argument", call)
@@ -112,9 +112,9 @@ check_choice <- function(x, choices, name, call = rlang::caller_env()) {
   if (identical(x, choices)) {
     return(choices[1])
   }
-  if (!(is.character(x) && length(x) == 1 && x %in% choices)) {
+  if (!rlang::is_string(x, choices)) {
     value <- describe(x)
-    hint <- if (is.character(x) && length(x) == 1) nearest_hint(x, choices)
+    hint <- if (rlang::is_string(x)) nearest_hint(x, choices)
     abort_scvae(
       c("{.arg {name}} must be one of {.val {choices}}, not {value}.", hint),
       "argument",

@@ -132,7 +132,7 @@ mapping_epochs <- function(n_cells, batch_size) {
 
 new_batches <- function(batch, open, counts, call) {
   columns <- c(counts$columns, counts$hidden_columns)
-  if (is.character(batch) && length(batch) == 1 && !is.na(batch) && !batch %in% columns) {
+  if (rlang::is_string(batch) && !batch %in% columns) {
     batch <- rep(batch, counts$n_cells)
   }
   batch <- resolve_batch(batch, counts, call)

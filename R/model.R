@@ -287,7 +287,7 @@ model_batch_codes <- function(open, batch, counts, call) {
       call
     )
   }
-  if (is.character(batch) && length(batch) == 1 && batch %in% known &&
+  if (rlang::is_string(batch, known) &&
         !batch %in% counts$columns) {
     batch <- rep(batch, counts$n_cells)
   }

@@ -68,7 +68,7 @@ check_umap <- function(n_neighbors, min_dist, max_cells, seed, call) {
 # cells.
 cell_groups <- function(cells, labels, batch, call) {
   title <- function(given, other) {
-    if (is.character(given) && length(given) == 1 && cells$n_cells != 1) given else other
+    if (rlang::is_string(given) && cells$n_cells != 1) given else other
   }
   out <- list()
   values <- resolve_labels(labels, cells, call)

@@ -54,7 +54,7 @@ resolve_unintegrated <- function(unintegrated, cells, call) {
   if (is.null(unintegrated)) {
     return(NULL)
   }
-  if (is.character(unintegrated) && length(unintegrated) == 1 && !is.null(cells$other)) {
+  if (rlang::is_string(unintegrated) && !is.null(cells$other)) {
     unintegrated <- cells$other(unintegrated, "unintegrated")
   }
   unintegrated <- numeric_matrix(unintegrated, "unintegrated", call)

@@ -228,7 +228,7 @@ check_settings <- function(s, call) {
 # A device by its name. Whether it is there, the compiled code says. A build for graphics cards that
 # finds none says so once: it may be what the user wonders about.
 check_device <- function(device, call) {
-  is_numbered <- is.character(device) && length(device) == 1 && grepl("^cuda:[0-9]+$", device)
+  is_numbered <- rlang::is_string(device) && grepl("^cuda:[0-9]+$", device)
   if (!is_numbered) {
     if (identical(device, c("auto", "cpu", "cuda"))) {
       device <- "auto"

@@ -12,41 +12,6 @@ batch_column <- given(3)
 out <- "demo-output"
 dir.create(out, showWarnings = FALSE)
 
-# Adjusted Rand index and normalised mutual information of two labellings.
-agreement <- function(a, b) {
-  n <- table(a, b)
-  pairs <- function(x) sum(x * (x - 1) / 2)
-  expected <- pairs(rowSums(n)) * pairs(colSums(n)) / pairs(sum(n))
-  most <- (pairs(rowSums(n)) + pairs(colSums(n))) / 2
-  p <- n / sum(n)
-  entropy <- function(x) -sum(x[x > 0] * log(x[x > 0]))
-  h <- c(entropy(rowSums(p)), entropy(colSums(p)))
-  c(NMI = 2 * (sum(h) - entropy(p)) / sum(h), ARI = (pairs(n) - expected) / (most - expected))
-}
-
-# Mean silhouette width scaled to [0, 1], of at most 5,000 cells: it needs all their distances.
-silhouette_score <- function(latent, label) {
-  cells <- seq_along(label)
-  if (length(cells) > 5000) cells <- sample(cells, 5000)
-  width <- cluster::silhouette(as.integer(factor(label[cells])), stats::dist(latent[cells, ]))
-  (mean(width[, "sil_width"]) + 1) / 2
-}
-
-leiden <- function(latent, k = 15) {
-  near <- RANN::nn2(latent, k = k + 1)$nn.idx[, -1]
-  edges <- cbind(rep(seq_len(nrow(near)), k), as.vector(near))
-  graph <- igraph::simplify(igraph::graph_from_edgelist(edges, directed = FALSE))
-  igraph::membership(igraph::cluster_leiden(graph, "modularity", n_iterations = 10))
-}
-
-scores <- function(latent, label) {
-  known <- !is.na(label)
-  latent <- latent[known, ]
-  label <- label[known]
-  k_means <- stats::kmeans(latent, length(unique(label)), nstart = 25, iter.max = 100)$cluster
-  rbind(`k-means` = agreement(k_means, label), Leiden = agreement(leiden(latent), label))
-}
-
 picture <- function(name, plot, width = 7, height = 5) {
   file <- file.path(out, name)
   ggplot2::ggsave(file, plot, width = width, height = height, dpi = 120, bg = "white")
@@ -77,17 +42,11 @@ embedding <- embedding[kept, ]
 label <- if (is.null(label)) rep(NA, nrow(embedding)) else as.character(label)[kept]
 batch <- if (is.null(model$batch)) rep(NA, nrow(embedding)) else as.character(model$batch)[kept]
 
-set.seed(1)
-if (any(!is.na(label))) {
-  cat("\nHow well the embedding keeps the cell types apart (1 is best):\n")
-  known <- !is.na(label)
-  cat(sprintf("  ASW      %.3f\n", silhouette_score(embedding[known, ], label[known])))
-  agreed <- scores(embedding, label)
-  lines <- sprintf("  %-8s NMI %.3f  ARI %.3f", rownames(agreed), agreed[, "NMI"], agreed[, "ARI"])
-  writeLines(lines)
-}
-if (length(unique(batch)) > 1) {
-  cat(sprintf("  ASW of the batches %.3f (0.5: mixed)\n", silhouette_score(embedding, batch)))
+several <- function(x) if (length(unique(x[!is.na(x)])) > 1) x
+
+if (!is.null(several(label)) || !is.null(several(batch))) {
+  cat("\nHow well the embedding keeps the cell types apart, and mixes the batches (1 is best):\n")
+  print(evaluateEmbedding(embedding, several(label), several(batch), verbose = FALSE))
 }
 
 genes <- scScore(model)
@@ -103,7 +62,6 @@ if (is.null(path)) {
   ))
 }
 
-several <- function(x) if (length(unique(x)) > 1) x
 picture(
   "umap.png", plotEmbedding(embedding, labels = several(label), batch = several(batch)),
   width = 10
