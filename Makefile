@@ -19,8 +19,8 @@ export BUILD TARBALL
 # The R package is built for the CPU here, nvcc or not, so that it shares what the tests have compiled.
 export SCVAE_CUDA ?= 0
 
-.PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm test-dist demo bench-speed \
-  bench-gpu docs site tarball dist clean
+.PHONY: help deps test test-cuda test-gpu test-seurat5 test-slurm test-dist cran-check bioc-check demo \
+  bench-speed bench-gpu docs site tarball dist clean
 
 help:
 	@echo 'make test          all checks: Rust, R, documentation, R CMD check, the CUDA backend'
@@ -29,6 +29,8 @@ help:
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'
 	@echo 'make test-slurm    scScore() over a Slurm cluster of one node, started for it'
 	@echo 'make test-dist     the source package with all crates, installed without network'
+	@echo 'make cran-check    R CMD check --as-cran without remote checks, on this R and on R 4.5 (the chroot)'
+	@echo 'make bioc-check    BiocCheck of the sources, without its questions to the network'
 	@echo 'make demo          fit simulated counts, write demo-output/'
 	@echo 'make demo DATA=file.h5ad LABEL=cell_type BATCH=batch   the same with counts of yours'
 	@echo 'make bench-speed   time and memory beside scVI; PYTHON with bench/peers/requirements.txt'
@@ -70,6 +72,21 @@ test-dist:
 	@$(MAKE) --no-print-directory dist VENDOR=1
 	@tools/offline-build.sh '$(notdir $(TARBALL))'
 
+cran-check: deps
+	@tools/install-deps.sh debootstrap
+	@$(MAKE) --no-print-directory tarball
+	rm -rf $(BUILD)/cran && mkdir -p $(BUILD)/cran
+	. tools/build-env.sh && cd $(BUILD)/cran && _R_CHECK_FORCE_SUGGESTS_=false \
+	  _R_CHECK_CRAN_INCOMING_REMOTE_=false SCVAE_TEST_DATA= R CMD check --as-cran --no-manual '$(TARBALL)'
+	! grep -E '^Status: .*(ERROR|WARNING)' $(BUILD)/cran/scVAE.Rcheck/00check.log
+	@tools/trixie-chroot.sh check '$(TARBALL)'
+
+bioc-check: deps
+	@tools/install-deps.sh r-bioc-bioccheck
+	rm -rf $(BUILD)/bioc && mkdir -p $(BUILD)/bioc/scVAE
+	git ls-files | grep -v '^bench/' | tar -c -T - | tar -x -C $(BUILD)/bioc/scVAE
+	. tools/build-env.sh && Rscript tools/bioc-check.R $(BUILD)/bioc/scVAE
+
 demo: deps
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
 	@R_LIBS='$(LIBRARY)' Rscript tools/demo.R '$(DATA)' '$(LABEL)' '$(BATCH)'
@@ -93,8 +110,9 @@ docs: deps
 site: deps
 	@tools/install-deps.sh r-cran-pkgdown
 	@$(MAKE) --no-print-directory $(LIBRARY)/.installed
-	R_LIBS='$(LIBRARY)' Rscript -e 'options(pkgdown.internet = FALSE)' -e 'pkgdown::build_site(devel = FALSE, \
-	  install = FALSE, preview = FALSE, override = list(destination = "target/site"))'
+	R_LIBS='$(LIBRARY)' Rscript -e 'options(pkgdown.internet = FALSE)' \
+	  -e 'site <- list(destination = "target/site")' \
+	  -e 'pkgdown::build_site(devel = FALSE, install = FALSE, preview = FALSE, override = site)'
 
 tarball: $(TARBALL)
 

@@ -3,6 +3,7 @@
 # Debian trixie chroot (R 4.5, Seurat 5). Usage:
 #   tools/trixie-chroot.sh make              make the chroot, or complete it; quick when it is there
 #   tools/trixie-chroot.sh test TARBALL DATA install TARBALL and run its tests; DATA is seen read-only
+#   tools/trixie-chroot.sh check TARBALL     R CMD check --as-cran of TARBALL, without remote checks
 # The chroot lies in $SCVAE_CHROOT, default /var/cache/scvae/trixie. Its Rust build keeps a target
 # folder of its own, so that the dependencies are compiled once. All mounts are made in a mount
 # namespace of this script's own: they are gone when it ends, however it ends.
@@ -14,13 +15,16 @@ tools_dir=$(cd "$(dirname "$0")" && pwd)
 say() { printf 'trixie-chroot: %s\n' "$*"; }
 fail() { printf 'trixie-chroot: %s\n' "$*" >&2; exit 1; }
 
-[ $# -ge 1 ] || fail "usage: $0 make | test TARBALL DATA"
+[ $# -ge 1 ] || fail "usage: $0 make | test TARBALL DATA | check TARBALL"
 
 # Paths are resolved before sudo or unshare change anything.
 if [ "$1" = test ]; then
   [ $# -eq 3 ] || fail "usage: $0 test TARBALL DATA"
   set -- test "$(realpath "$2")" "$(realpath -m "$3")"
   [ -f "$2" ] || fail "no tarball at $2"
+elif [ "$1" = check ]; then
+  [ $# -eq 2 ] || fail "usage: $0 check TARBALL"
+  set -- check "$(realpath "$2")"
 fi
 
 if [ -z "${SCVAE_IN_NAMESPACE:-}" ]; then
@@ -98,9 +102,8 @@ bind() {
   [ "${3:-}" != ro ] || mount -o remount,bind,ro "$chroot_dir$2"
 }
 
-test_in_chroot() {
-  tarball=$1
-  data=$2
+# What building the package needs: devices, and Rust with the crates of this machine.
+mount_build() {
   command -v rustc >/dev/null || PATH="$CARGO_HOME/bin:$PATH"
   # rustup would ask for its proxies' own name; the toolchain's folder has the plain programs.
   toolchain=$(rustc --print sysroot)
@@ -108,6 +111,14 @@ test_in_chroot() {
   mount --rbind /dev "$chroot_dir/dev"
   bind "$CARGO_HOME" /opt/cargo ro
   bind "$toolchain" /opt/rust ro
+  rust_env="CARGO_HOME=/opt/cargo CARGO_NET_OFFLINE=true SCVAE_CARGO_TARGET=/build/target"
+  rust_env="$rust_env PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+}
+
+test_in_chroot() {
+  tarball=$1
+  data=$2
+  mount_build
   mkdir -p "$chroot_dir/build/check"
   if [ -d "$data" ]; then bind "$data" /build/data ro; fi
 
@@ -118,10 +129,8 @@ test_in_chroot() {
   tar -xzmf "$tarball" -C "$chroot_dir/build/package" --strip-components=1
 
   in_chroot R --version | head -n 1
-  rust_env="CARGO_HOME=/opt/cargo CARGO_NET_OFFLINE=true SCVAE_CARGO_TARGET=/build/target"
   # shellcheck disable=SC2086  # assignments for env
-  in_chroot $rust_env PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    R CMD INSTALL /build/package
+  in_chroot $rust_env R CMD INSTALL /build/package
   in_chroot SCVAE_TEST_DATA=/build/data NOT_CRAN=true Rscript -e '
     setwd("/build/package/tests")
     for (p in c("Seurat", "SeuratObject", "SingleCellExperiment")) {
@@ -134,11 +143,26 @@ test_in_chroot() {
   say "the tests pass on trixie"
 }
 
+check_in_chroot() {
+  mount_build
+  rm -rf "$chroot_dir/build/cran"
+  mkdir -p "$chroot_dir/build/cran"
+  cp "$1" "$chroot_dir/build/cran/"
+  # shellcheck disable=SC2086  # assignments for env
+  in_chroot $rust_env _R_CHECK_FORCE_SUGGESTS_=false _R_CHECK_CRAN_INCOMING_REMOTE_=false SCVAE_CUDA=0 \
+    sh -c 'cd /build/cran && R CMD check --as-cran --no-manual ./*.tar.gz'
+  ! grep -E '^Status: .*(ERROR|WARNING)' "$chroot_dir"/build/cran/*.Rcheck/00check.log
+}
+
 case $1 in
   make) make_chroot ;;
   test)
     make_chroot
     test_in_chroot "$2" "$3"
     ;;
-  *) fail "unknown command '$1': make or test" ;;
+  check)
+    make_chroot
+    check_in_chroot "$2"
+    ;;
+  *) fail "unknown command '$1': make, test or check" ;;
 esac
