@@ -102,8 +102,8 @@ draw_counts <- function(means, effect, type, batch, depth, dispersion) {
   Reduce(cbind, parts)
 }
 
-# Restores R's random numbers when the caller returns. withr has the same, but would be one more package
-# that everybody has to install.
+# Restores R's random numbers when the caller returns. withr has the same, but would be one more
+# package that everybody has to install.
 keep_random_state <- function(frame = parent.frame()) {
   env <- globalenv()
   state <- env$.Random.seed

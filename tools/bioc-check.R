@@ -1,5 +1,5 @@
 # BiocCheck of the sources in a folder, without what it looks up in the network.
-# Usage: Rscript tools/bioc-check.R FOLDER, which `make bioc-check` calls; the status is 1 after an ERROR.
+# `make bioc-check` calls it. Usage: Rscript tools/bioc-check.R FOLDER; status 1 after an ERROR.
 folder <- commandArgs(trailingOnly = TRUE)[1]
 Sys.setenv(BIOCONDUCTOR_ONLINE_VERSION_DIAGNOSIS = "FALSE")
 # The list of all packages would be fetched to judge `pkg:function` in code.
