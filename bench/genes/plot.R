@@ -14,7 +14,7 @@ curves <- data.frame(
   ranking = shown[method[kept]], n_genes = rows$size[kept],
   value = (rows$nmi_leiden[kept] + rows$nmi_kmeans[kept]) / 2, set = rows$set[kept]
 )
-plot <- scVAE::plotGeneSelection(curves, "NMI with the cell types, mean of Leiden and k-means") +
+plot <- scVAE::plotGeneSelection(curves, "NMI, mean of Leiden and k-means") +
   ggplot2::labs(title = "Cell types found with the first genes of a ranking", subtitle = paste(
     "Means over", length(given) - 1, "sets; scScore of one fit, 3 seeds"
   ))
