@@ -72,7 +72,7 @@ plotHistory <- function(model, metrics = c("elbo", "reconstruction_loss", "kl_lo
 }
 
 metric_titles <- c(
-  elbo = "total (negative ELBO)", reconstruction_loss = "reconstruction",
+  elbo = "negative ELBO", reconstruction_loss = "reconstruction",
   kl_local = "KL divergence"
 )
 

@@ -92,7 +92,7 @@ transfer_plot <- function(before, after, batch, labels, to, umap, call) {
   share <- function(x) 100 * batch_share(x, batch)
   titles <- c(
     sprintf("Before: %.1f %% of the variance\nis between batches", share(before)),
-    sprintf("In the style of %s: %.1f %%", to, share(after))
+    sprintf("In the style of\n%s: %.1f %%", to, share(after))
   )
   groups <- list(label = if (!is.null(labels)) factor(labels), batch = overlapping(batch))
   groups <- groups[!vapply(groups, is.null, TRUE)]
