@@ -17,7 +17,7 @@ resolve_batch <- function(batch, cells, call = rlang::caller_env(), covariates =
     column <- utf8_names(batch, "column", call)
     batch <- lapply(stats::setNames(batch, column), cell_column, cells, "batch", call)
   } else if (is.data.frame(batch) || methods::is(batch, "DataFrame")) {
-    batch <- as.list(rows_of_cells(batch, cells, call))
+    batch <- lapply(as.list(rows_of_cells(batch, cells, call)), unname)
   } else if (!is.list(batch)) {
     batch <- list(batch = batch)
   }
@@ -201,7 +201,8 @@ cell_column <- function(name, cells, argument, call) {
       call
     )
   }
-  cells$column(name)
+  # A column goes by position: names that it kept may be those of before.
+  unname(cells$column(name))
 }
 
 # One text per cell, in the cells' order; NA where there is none. `column` is where the values are

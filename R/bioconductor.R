@@ -172,7 +172,7 @@ workers <- function(BPPARAM, threads, verbose, call) {
       call
     )
   }
-  need_package("BiocParallel", "for BPPARAM", call)
+  check_bpparam(BPPARAM, call)
   n_workers <- as.integer(BiocParallel::bpnworkers(BPPARAM))
   available <- available_threads()
   if (n_workers > available && isTRUE(verbose)) {

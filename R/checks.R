@@ -112,7 +112,7 @@ check_choice <- function(x, choices, name, call = rlang::caller_env()) {
   if (identical(x, choices)) {
     return(choices[1])
   }
-  if (!rlang::is_string(x, choices)) {
+  if (!(rlang::is_string(x) && x %in% choices)) {
     value <- describe(x)
     hint <- if (rlang::is_string(x)) nearest_hint(x, choices)
     abort_scvae(

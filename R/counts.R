@@ -261,12 +261,12 @@ as_counts.character <- function(x, layer = NULL, feature_types = NULL, ...,
   read <- read_file(x, layer, feature_types, annotation = FALSE, "x", call)
   path <- read$path
   out <- new_counts(
-    read$handle, read$gene_names, read$cell_names,
+    read$handle, make.unique(read$gene_names), make.unique(read$cell_names),
     columns = if (read$annotates_cells) rust_call(rs_obs_columns(path), call) else character(),
     column = function(name) rust_call(rs_read_obs(path, name), call),
     call = call
   )
-  out$notes <- file_notes(read)
+  out$notes <- c(file_notes(read), name_notes(read))
   out
 }
 
@@ -291,11 +291,14 @@ as_counts.SummarizedExperiment <- function(x, assay.type = "counts", altexp = NU
   if (!is.null(subset_row)) {
     # The order of the genes is that of `x`, whatever the order of `subset_row`.
     names <- default_names(dim(counts), dimnames(counts))$genes
-    counts <- counts[sort(choose_index(subset_row, names, "subset_row", call)), , drop = FALSE]
+    # Before `[`, which would wrap the error.
+    kept <- sort(unique(choose_index(as.vector(subset_row), names, "subset_row", call)))
+    counts <- counts[kept, , drop = FALSE]
   }
   out <- matrix_counts(counts, transposed = FALSE, call)
   out$columns <- colnames(col_data)
   out$column <- function(name) col_data[[name]]
+  out$source <- list(assay.type = assay.type, altexp = altexp)
   out
 }
 

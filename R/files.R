@@ -89,7 +89,7 @@ loadSCVAE <- function(file) {
   if (!file.exists(path) || dir.exists(path)) {
     abort_scvae(
       c(
-        "The file {.file {file}} does not exist.",
+        "{.file {file}} {missing_file(path)}.",
         i = "The working directory is {.file {getwd()}}."
       ),
       "file",
@@ -137,3 +137,6 @@ scvae_from_bytes <- function(bytes, info) {
     class = "SCVAE"
   )
 }
+
+# Why a path is not that of a file.
+missing_file <- function(path) if (dir.exists(path)) "is a folder" else "does not exist"

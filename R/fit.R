@@ -222,6 +222,7 @@ fit_counts <- function(counts, batch, settings, options, seed, verbose, call) {
   }
   model <- run_fit(train, counts, batch, settings, options, verbose, call)
   model <- add_repeats(model, folders, counts, batch, settings, options, verbose, call)
+  model$source <- counts$source
   hide_filtered(model, options)
 }
 

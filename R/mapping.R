@@ -27,8 +27,8 @@
 #'   the model knows cannot be among them.
 #' @param ... Arguments that say where the counts are in `newdata`, as in [fitSCVAE()].
 #' @param labels Labels of the model's cells (the rows of `model$latent`; of a mapped model these
-#'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` nearest
-#'   cells in the embedding the most frequent label. For an object as `model` also the name of a
+#'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` cells
+#'   nearest by their latent values the most frequent label. For an object as `model` also the name of a
 #'   column of its cells. Needs the package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
@@ -76,6 +76,13 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
   check_flag(verbose, "verbose", call)
   k <- check_number(k, "k", min = 1, whole = TRUE, call = call)
   labels <- check_reference_labels(labels, model, call)
+  if (missing(newdata)) {
+    abort_scvae(
+      c("{.arg newdata} is missing.", i = "Give the counts of the new cells, after the model."),
+      "argument",
+      call
+    )
+  }
   counts <- as_counts(newdata, ..., call = call)
   batch <- new_batches(batch, open, counts, call)
   position <- align_genes(open, counts, call)
@@ -166,6 +173,7 @@ mapped_model <- function(mapped, model, counts, batch, seconds) {
   result$batch <- factor(as.character(batch$values), levels = result$batch_names)
   result$cell_names <- counts$cell_names
   result$seconds <- seconds
+  result$source <- counts$source
   result
 }
 

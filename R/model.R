@@ -159,24 +159,31 @@ predict.SCVAE <- function(object, newdata,
   type <- check_choice(type, types, "type", call)
   threads <- check_threads(threads, call)
   embeds <- type %in% names(stored_parts)
+  if (embeds) {
+    refuse_genes(genes, type, call)
+  }
   if (missing(newdata)) {
+    check_known_arguments(dots_names(...), names(formals(predict.SCVAE)), call)
     return(stored_embedding(object, type, cells, call))
   }
   counts <- as_counts(newdata, ..., call = call)
   if (embeds) {
-    if (!is.null(genes)) {
-      abort_scvae(
-        c("{.arg genes} has no meaning for {.code type = \"{type}\"}.", i = "Leave it out."),
-        "argument",
-        call
-      )
-    }
     return(embed_cells(open_model(object, call), counts, batch, type, cells, threads, call))
   }
   reconstruct_cells(
     open_model(object, call), counts, batch, genes, cells, library, type,
     style = NULL, threads = threads, call = call
   )
+}
+
+refuse_genes <- function(genes, type, call) {
+  if (!is.null(genes)) {
+    abort_scvae(
+      c("{.arg genes} has no meaning for {.code type = \"{type}\"}.", i = "Leave it out."),
+      "argument",
+      call
+    )
+  }
 }
 
 # Where a model keeps what predict() gives for its own cells.
@@ -287,7 +294,7 @@ model_batch_codes <- function(open, batch, counts, call) {
       call
     )
   }
-  if (rlang::is_string(batch, known) &&
+  if (rlang::is_string(batch) && batch %in% known &&
         !batch %in% counts$columns) {
     batch <- rep(batch, counts$n_cells)
   }

@@ -47,13 +47,16 @@ assay_of_result <- function(given, ...) {
   }
 }
 
-# Their counts. `given` is of model_and_cells().
+# Their counts: those of its own cells are where the model was given them, unless `...` says
+# otherwise. `given` is of model_and_cells().
 counts_of_cells <- function(given, ..., call) {
-  if (is.null(given$assay) || "assay" %in% dots_names(...)) {
-    as_counts(given$x, ..., call = call)
-  } else {
-    as_counts(given$x, assay = given$assay, ..., call = call)
+  source <- if (given$own) given$model$source
+  if (!is.null(given$assay)) {
+    source$assay <- given$assay
   }
+  asked <- list(...)
+  source[names(asked)] <- asked
+  do.call(as_counts, c(list(given$x), source, list(call = call)), quote = TRUE)
 }
 
 # A model knows the batches of its own cells, also where the column they came from is gone, as that
@@ -103,9 +106,12 @@ check_new_cells <- function(cells, call) {
 
 # Values of genes x cells as a new assay or alternative experiment; `kind` is "counts" or "data".
 with_assay <- function(x, values, name, kind) {
+  if (is.null(colnames(x))) {
+    colnames(values) <- NULL
+  }
   if (inherits(x, "Seurat")) {
     assay <- do.call(SeuratObject::CreateAssayObject, stats::setNames(list(values), kind))
-    SeuratObject::Key(assay) <- key_of(name)
+    SeuratObject::Key(assay) <- free_key(x, name)
     # Seurat 5 warns that an assay of other values has no counts.
     suppressWarnings(x[[name]] <- assay)
     return(x)
@@ -156,7 +162,16 @@ model_for_cells <- function(model, counts, batch, threads, call) {
     factor(model$batch_names[codes + 1], levels = model$batch_names)
   })
   model$cell_names <- counts$cell_names
+  model$source <- counts$source
   model
+}
+
+# A key for a new assay that no other one has: Seurat would draw one from R's random numbers.
+free_key <- function(x, name) {
+  others <- setdiff(names(x), name)
+  used <- vapply(others, function(other) SeuratObject::Key(x[[other]])[1], "")
+  key <- sub("_$", "", key_of(name))
+  setdiff(paste0(key, c("", paste0("x", seq_len(length(used) + 1))), "_"), used)[1]
 }
 
 # Keys hold letters and digits only, and end in an underscore.
@@ -209,7 +224,13 @@ predict.Seurat <- function(object, newdata, # nolint: object_name_linter.
   threads <- check_threads(threads, call)
   embeds <- type %in% names(stored_parts)
   stored <- given$own && embeds && is.null(batch)
-  if (!stored) {
+  if (embeds) {
+    refuse_genes(genes, type, call)
+  }
+  if (stored) {
+    where <- c("assay", "layer", "features", "assay.type", "altexp", "subset_row")
+    refuse_dots(where, ..., call = call)
+  } else {
     counts <- counts_of_cells(given, ..., call = call)
     batch <- batch_of_cells(given, batch, counts)
   }

@@ -71,7 +71,7 @@ plotConnections <- function(model, genes = NULL) {
   model <- scvaeModel(model)
   all <- connections_by_epoch(model, NULL, call)
   genes <- genes %||% typical_genes(model)
-  shown <- all[choose_index(genes, rownames(all), "genes", call), , drop = FALSE]
+  shown <- all[unique(choose_index(genes, rownames(all), "genes", call)), , drop = FALSE]
   if (nrow(shown) == 0) {
     abort_scvae(
       c("{.arg genes} is empty.", i = "Name at least one gene."), "argument", call

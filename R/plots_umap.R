@@ -81,7 +81,12 @@ cell_groups <- function(cells, labels, batch, call) {
   values <- resolve_batch(batch, cells, call)$values
   if (!is.null(values)) {
     name <- title(batch, "batch")
-    out[[if (name %in% names(out)) "batch" else name]] <- overlapping(values)
+    if (name %in% names(out)) {
+      # The same column as both, or a label called as batches without a name are.
+      names(out) <- "label"
+      name <- "batch"
+    }
+    out[[name]] <- overlapping(values)
   }
   out
 }

@@ -38,8 +38,9 @@
 #' @param as The class of the result: `"SingleCellExperiment"`, `"Seurat"` or `"dgCMatrix"`.
 #' @param layer Which matrix to read, see below; NULL: the one that holds counts. For files of
 #'   CellRanger 2 with several genomes the name of the genome.
-#' @param feature_types Which features of 10x Genomics files to keep: NULL for
-#'   `"Gene Expression"`, `"all"`, or names of types such as `"Antibody Capture"`.
+#' @param feature_types Which features to keep of 10x Genomics files, and of `.h5ad` files whose genes
+#'   have a column `feature_types`: NULL for `"Gene Expression"` (all, if there are none of that
+#'   type in an `.h5ad` file), `"all"`, or names of types such as `"Antibody Capture"`.
 #' @param verbose Say what was read.
 #' @return The counts, genes in rows and cells in columns, as
 #'   * a SingleCellExperiment with the assay `counts`, the annotation of genes in `rowData()` and
@@ -213,10 +214,13 @@ as_sce <- function(counts, read) {
 }
 
 as_seurat <- function(counts, read) {
-  cells <- structure(
-    annotation_columns(read$cells),
-    class = "data.frame", row.names = colnames(counts)
-  )
+  # Seurat takes no table without columns, which files of 10x Genomics give.
+  cells <- if (length(read$cells$columns) > 0) {
+    structure(
+      annotation_columns(read$cells),
+      class = "data.frame", row.names = colnames(counts)
+    )
+  }
   object <- SeuratObject::CreateSeuratObject(counts, meta.data = cells)
   assay <- object[["RNA"]]
   columns <- annotation_columns(read$genes)

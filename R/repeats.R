@@ -5,8 +5,9 @@
 # `values`, matrices of genes (and copies after them) x fits; and `interrupted`.
 
 settings_for_repeats <- function(args, BPPARAM, call) { # nolint: object_name_linter.
-  if (!is.null(BPPARAM) && is.null(args$threads)) {
-    args$threads <- threads_of_worker(BPPARAM, call)
+  if (!is.null(BPPARAM)) {
+    check_bpparam(BPPARAM, call)
+    args$threads <- args$threads %||% threads_of_worker(BPPARAM)
   }
   settings_from(args, call)
 }
@@ -16,8 +17,7 @@ on_other_machines <- function(BPPARAM) { # nolint: object_name_linter.
   is(BPPARAM, "BatchtoolsParam") || is.character(BiocParallel::bpworkers(BPPARAM))
 }
 
-# Another machine finds out itself what cores there are, or were given to the job.
-threads_of_worker <- function(BPPARAM, call) { # nolint: object_name_linter.
+check_bpparam <- function(BPPARAM, call) { # nolint: object_name_linter.
   need_package("BiocParallel", "for {.arg BPPARAM}", call)
   if (!is(BPPARAM, "BiocParallelParam")) {
     value <- describe(BPPARAM)
@@ -30,6 +30,10 @@ threads_of_worker <- function(BPPARAM, call) { # nolint: object_name_linter.
       call
     )
   }
+}
+
+# Another machine finds out itself what cores there are, or were given to the job.
+threads_of_worker <- function(BPPARAM) { # nolint: object_name_linter.
   if (on_other_machines(BPPARAM)) {
     return(NULL)
   }

@@ -107,7 +107,9 @@ report_subject <- function(model, x, labels, batch, to, genes, ..., call) {
   }
   labels <- report_labels(labels, cells, call)
   open <- open_model(model, call)
-  choose_index(genes, open$gene_names, "genes", call)
+  if (!is.null(genes)) {
+    genes <- unique(open$gene_names[choose_index(genes, open$gene_names, "genes", call)])
+  }
   batch <- report_batch(model, open, batch, cells, call)
   if (!is.null(batch)) {
     size <- table(batch)

@@ -77,7 +77,7 @@ gene_json <- function(table) {
     if (is.character(values)) {
       return(array(json_text(values)))
     }
-    text <- sprintf("%.4g", values)
+    text <- if (is.integer(values)) sprintf("%d", values) else sprintf("%.4g", values)
     array(ifelse(is.finite(values), text, "null"))
   }
   titles <- names(table)

@@ -115,6 +115,10 @@ scScore.SummarizedExperiment <- scScore.Seurat
 score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL, arg = "x") {
   stored <- stored_scores(x, name, assay)
   if (is.null(stored)) {
+    if (!is.null(name)) {
+      # Says that there is none of this name.
+      scvaeModel(x, name)
+    }
     return(scScore.default(x, ..., verbose = verbose))
   }
   fitting <- setdiff(dots_names(...), "verbose")
@@ -122,9 +126,14 @@ score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL, arg = "x
     abort_scvae(
       c(
         "{.arg {arg}} holds scores already, so {.arg {fitting}} has no meaning.",
-        i = "Leave it out, or give the counts themselves to fit again."
+        i = if (arg == "object") {
+          "Leave it out, or fit again with {.code refit = TRUE}."
+        } else {
+          "Leave it out, or give the counts themselves to fit again."
+        }
       ),
-      "argument"
+      "argument",
+      rlang::caller_env()
     )
   }
   n_fits <- ncol(S4Vectors::metadata(stored$score)$connections)

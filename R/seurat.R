@@ -128,6 +128,7 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
   }
   reduction <- run_dimreduc(counts, batch, assay, fit, verbose, call)
   results <- seurat_results(reduction, reduction.name, object[[assay]], layer, colnames(object))
+  object <- drop_columns(object, paste0(reduction.name, c("_stability", "_label", "_confidence")))
   for (name in names(results)) {
     object[[name]] <- results[[name]]
   }
@@ -136,6 +137,14 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
     batch <- NULL
   }
   SeuratObject::LogSeuratCommand(object)
+}
+
+# Without what an earlier result of the same name left.
+drop_columns <- function(object, columns) {
+  for (column in intersect(columns, colnames(object[[]]))) {
+    object[[column]] <- NULL
+  }
+  object
 }
 
 # What a reduction is made with, checked before any work.

@@ -14,6 +14,7 @@ as_counts.Seurat <- function(x, assay = NULL, layer = "counts", # nolint: object
   out$column <- function(name) {
     if (name %in% colnames(meta)) meta[cells, name, drop = TRUE] else layers(name)
   }
+  out$source <- list(assay = assay, layer = layer)
   out
 }
 

@@ -52,6 +52,10 @@ FindInformativeFeatures <- function(object, n = NULL, threshold = NULL, fdr = NU
   }
   check_flag(set.variable, "set.variable", call)
   check_flag(refit, "refit", call)
+  check_string(layer, "layer", call = call)
+  if (!is.null(seed.use)) {
+    check_seed(seed.use, "seed.use", call)
+  }
   # Those of FindVariableFeatures() come to mind.
   if ("nfeatures" %in% dots_names(...)) {
     abort_scvae(
@@ -95,10 +99,12 @@ add_gene_scores <- function(assay, score, layer, chosen = informativeGenes(score
     signal = score$signal,
     row.names = rownames(score)
   )
-  if (!all(is.na(score$FDR))) {
+  # Also where only scores of before had it, which must not stand beside these.
+  if (!all(is.na(score$FDR)) || any(grepl("scscore.*FDR$", colnames(assay[[]])))) {
     table$FDR <- score$FDR
   }
-  table <- table[rownames(assay), , drop = FALSE]
+  # Not by name: data frames take the beginning of a row's name for it, KIT for KITLG.
+  table <- table[match(rownames(assay), rownames(table)), , drop = FALSE]
   rownames(table) <- rownames(assay)
   table$variable[is.na(table$variable)] <- FALSE
   of_version_5 <- inherits(assay, "StdAssay")

@@ -91,6 +91,8 @@ MapSCVAE.Seurat <- function(object, reference, batch = "new", labels = NULL, ass
   )
   model$call <- NULL
   object[[reduction.name]] <- new_dimreduc(model, assay, reduction.key)
+  others <- c("_label", "_confidence", "_trained", "_stability")
+  object <- drop_columns(object, paste0(reduction.name, others))
   for (part in names(model$labels)) {
     values <- stats::setNames(model$labels[[part]], model$cell_names)
     object[[paste0(reduction.name, "_", part)]] <- values[colnames(object)]

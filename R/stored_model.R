@@ -94,9 +94,19 @@ result_names <- function(object) {
 
 # The one that is meant where none is named: that of the default name, else the last.
 result_name <- function(object) {
-  default <- if (inherits(object, "Seurat")) "scvae" else "SCVAE"
+  default <- c("scvae", "SCVAE")
+  if (!inherits(object, "Seurat")) {
+    default <- rev(default)
+  }
   names <- result_names(object)
-  if (default %in% names || length(names) == 0) default else names[length(names)]
+  found <- intersect(default, names)
+  if (length(found) > 0) {
+    found[1]
+  } else if (length(names) == 0) {
+    default[1]
+  } else {
+    names[length(names)]
+  }
 }
 
 check_one_result <- function(object, call) {
@@ -116,6 +126,7 @@ check_one_result <- function(object, call) {
 # The scores that an object holds, NULL if it holds none: those put with the genes of an assay, or
 # the model's; and the seconds that the fit took, if known.
 stored_scores <- function(object, name, assay = NULL) {
+  asked <- assay
   if (inherits(object, "Seurat") && is.null(name)) {
     assay <- assay %||% SeuratObject::DefaultAssay(object)
     kept <- slot(object[[assay]], "misc")$scscore
@@ -124,6 +135,10 @@ stored_scores <- function(object, name, assay = NULL) {
     }
   }
   if (length(stored_models(object, name)$models) == 0) {
+    return(NULL)
+  }
+  # The genes of another assay have other scores.
+  if (!is.null(asked) && !identical(assay_of_model(object), asked)) {
     return(NULL)
   }
   model <- scvaeModel(object, name)
@@ -140,7 +155,9 @@ all_results <- function(metadata) {
 # Metadata in which the model has taken the place of all others of its name.
 with_model <- function(metadata, name, model) {
   kept <- all_results(metadata)
-  metadata <- metadata[names(metadata) != "scVAE"]
+  if (!is.null(names(metadata))) {
+    metadata <- metadata[names(metadata) != "scVAE"]
+  }
   metadata$scVAE <- c(kept[names(kept) != name], stats::setNames(list(model), name))
   metadata
 }
@@ -170,6 +187,10 @@ model_of_cells <- function(model, cells, coordinates) {
     model$stability <- stats::setNames(model$stability[rows], cells)
   }
   model$batch <- model$batch[rows]
+  if (!is.null(model$labels)) {
+    model$labels <- model$labels[rows, , drop = FALSE]
+    rownames(model$labels) <- cells
+  }
   model$cell_names <- cells
   model
 }

@@ -128,10 +128,26 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
     return(if (length(results) == 1) results[[1]] else results)
   }
   object <- given$x
+  names <- valid_assay_names(object, names)
   for (i in seq_along(results)) {
     object <- with_assay(object, results[[i]], names[i], assay_kind(output))
   }
   object
+}
+
+# Seurat makes names valid itself, and would put the results of batches "+" and "-" in one place.
+valid_assay_names <- function(object, names) {
+  if (!inherits(object, "Seurat")) {
+    return(names)
+  }
+  valid <- make.unique(make.names(names))
+  changed <- names != valid
+  if (any(changed)) {
+    cli::cli_inform(c(
+      i = "Seurat cannot call assays {.val {names[changed]}}: they are {.val {valid[changed]}}."
+    ))
+  }
+  valid
 }
 
 # What to decode with: for each result one code per covariate, from 0, NA for each cell's own.

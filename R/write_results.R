@@ -57,7 +57,7 @@ writeResults <- function(model, file, obsm = "X_scvae", scores = "scscore", uns 
   if (!file.exists(path) || dir.exists(path)) {
     abort_scvae(
       c(
-        "The file {.file {file}} does not exist.",
+        "{.file {file}} {missing_file(path)}.",
         i = "{.arg file} must be the path of an {.file .h5ad} file; the working directory is \\
              {.file {getwd()}}."
       ),
@@ -83,6 +83,9 @@ writeResults <- function(model, file, obsm = "X_scvae", scores = "scscore", uns 
   if (!is.null(scores)) {
     rows_genes <- rows_in_file(contents$gene_names, model$genes$gene, "gene", call)
     entries$var <- lapply(entries$var, function(x) as.double(x[rows_genes]))
+  }
+  if (overwrite) {
+    entries <- without_earlier(entries, obsm, scores)
   }
   rust_call(rs_add_to_h5ad(path, entries$obsm, entries$var, entries$uns, overwrite), call)
   if (verbose) {
@@ -192,15 +195,32 @@ embedding_entries <- function(model, obsm) {
   entries
 }
 
+# What another model left beside that which is replaced goes, as NULL: two models must not mix.
+without_earlier <- function(entries, obsm, scores) {
+  add <- function(entries, names) {
+    names <- setdiff(names, names(entries))
+    c(entries, stats::setNames(vector("list", length(names)), names))
+  }
+  if (!is.null(obsm)) {
+    entries$obsm <- add(entries$obsm, paste0(obsm, "_latent"))
+  }
+  if (!is.null(scores)) {
+    entries$var <- add(entries$var, paste0(scores, score_columns))
+  }
+  entries
+}
+
+# What is added to the name of the scores.
+score_columns <- c(
+  scscore = "", rank = "_rank", explained = "_explained", signal = "_signal",
+  p.value = "_p_value", FDR = "_fdr"
+)
+
 # Columns of the score by their names in the file, a value for each of the model's genes.
 score_entries <- function(model, scores) {
   table <- scScore(model)
-  columns <- c(
-    scscore = "", rank = "_rank", explained = "_explained", signal = "_signal",
-    p.value = "_p_value", FDR = "_fdr"
-  )
-  known <- vapply(names(columns), function(column) !all(is.na(table[[column]])), TRUE)
-  columns <- columns[known]
+  known <- vapply(names(score_columns), function(column) !all(is.na(table[[column]])), TRUE)
+  columns <- score_columns[known]
   stats::setNames(lapply(names(columns), function(column) table[[column]]), paste0(scores, columns))
 }
 

@@ -189,7 +189,8 @@ pub fn rs_h5ad_contents(path: &str, places: Vec<String>) -> extendr_api::Result<
     Ok(list!(cell_names = cells, gene_names = genes, taken = taken))
 }
 
-/// Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything.
+/// Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything. A
+/// `NULL` in the first two removes what is there.
 /// @noRd
 #[extendr]
 pub fn rs_add_to_h5ad(
@@ -208,6 +209,7 @@ fn entries(obsm: &List, var: &List, uns: &List) -> Result<Vec<Entry>> {
     for (slot, list) in [(Slot::Obsm, obsm), (Slot::Var, var), (Slot::Uns, uns)] {
         for (name, value) in list.iter() {
             let value = match slot {
+                Slot::Obsm | Slot::Var if value.is_null() => Some(Value::Absent),
                 Slot::Obsm => Some(Value::Matrix(array(&value, name)?)),
                 Slot::Var => Some(Value::Numbers(value.as_real_vector().unwrap_or_default())),
                 Slot::Uns => value_from_r(name, &value)?,

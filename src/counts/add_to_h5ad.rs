@@ -31,6 +31,8 @@ pub enum Slot {
 /// A value as anndata keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// Nothing: what the file has there is removed.
+    Absent,
     /// True or false.
     Flag(bool),
     /// A whole number.
@@ -156,14 +158,22 @@ fn check(path: &Path, entries: &[Entry], overwrite: bool, should_stop: Stop) -> 
     let hdf = open(path, should_stop)?;
     let count = |table: &str| Ok::<_, Error>(obs_table::names(&hdf, table)?.len());
     let (n_cells, n_genes) = (count("obs")?, count("var")?);
+    let index = obs_table::index_column(&hdf, "var")?;
     let mut present = Vec::new();
     for entry in entries {
         check_name(&entry.name)?;
         check_value(&entry.value)?;
+        if entry.slot == Slot::Var && entry.name == index {
+            return Err(Error::Argument(format!(
+                "'{}' keeps the names of its genes in {}; choose another name",
+                hdf.path(),
+                entry.place()
+            )));
+        }
         let sized = match (entry.slot, &entry.value) {
             (Slot::Obsm, Value::Matrix(values)) => values.nrows() == n_cells,
             (Slot::Var, Value::Numbers(values)) => values.len() == n_genes,
-            (Slot::Uns, _) => true,
+            (Slot::Uns, _) | (_, Value::Absent) => true,
             _ => false,
         };
         if !sized {
@@ -318,7 +328,9 @@ fn write(path: &Path, entries: &[Entry], should_stop: Stop) -> Attempt<()> {
         if beside && group.link_exists(&categories) {
             group.unlink(&categories)?;
         }
-        put(&group, &entry.name, &entry.value, encoded)?;
+        if entry.value != Value::Absent {
+            put(&group, &entry.name, &entry.value, encoded)?;
+        }
     }
     if let Some(order) = order {
         let var = file.group("var")?;
@@ -333,7 +345,7 @@ fn write(path: &Path, entries: &[Entry], should_stop: Stop) -> Attempt<()> {
     Ok(file.close()?)
 }
 
-/// The columns of `var` with those that are new, `None` if there are none of them.
+/// The columns of `var` with those that are new and without those that go, `None` if neither are.
 fn column_order(path: &Path, entries: &[Entry], should_stop: Stop) -> Result<Option<Vec<String>>> {
     let mut new = entries.iter().filter(|e| e.slot == Slot::Var).peekable();
     if new.peek().is_none() {
@@ -341,7 +353,8 @@ fn column_order(path: &Path, entries: &[Entry], should_stop: Stop) -> Result<Opt
     }
     let mut order = obs_table::columns(&Hdf::open(path, should_stop)?, "var")?;
     for entry in new {
-        if !order.contains(&entry.name) {
+        order.retain(|name| *name != entry.name || entry.value != Value::Absent);
+        if !order.contains(&entry.name) && entry.value != Value::Absent {
             order.push(entry.name.clone());
         }
     }
@@ -382,6 +395,7 @@ fn put(group: &Group, name: &str, value: &Value, encoded: bool) -> Attempt<()> {
         encoding(&dataset, kind, "0.2.0")
     }
     match value {
+        Value::Absent => Ok(()),
         Value::Flag(value) => scalar(group, name, value, "numeric-scalar"),
         Value::Whole(value) => scalar(group, name, value, "numeric-scalar"),
         Value::Number(value) => scalar(group, name, value, "numeric-scalar"),

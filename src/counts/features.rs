@@ -8,6 +8,9 @@ use super::hdf::quoted;
 use super::CountMatrix;
 use crate::{go_on, Error, Result, Stop};
 
+/// The type of features that are genes.
+pub(super) const EXPRESSION: &str = "Gene Expression";
+
 /// What files of 10x Genomics say of each feature.
 pub(super) struct FeatureTable {
     pub ids: Vec<String>,
@@ -34,7 +37,7 @@ impl FeatureTable {
             (Some(types), _) => types,
             (None, Features::Types(_)) => return Err(no_types(path)),
         };
-        let expression = ["Gene Expression".to_string()];
+        let expression = [EXPRESSION.to_string()];
         let names = match wanted {
             Features::Types(names) => names,
             _ => &expression,
@@ -62,7 +65,7 @@ impl FeatureTable {
     }
 
     /// How many features of which types are left out.
-    fn left_out(&self, keep: &[bool]) -> Vec<(String, usize)> {
+    pub(super) fn left_out(&self, keep: &[bool]) -> Vec<(String, usize)> {
         let mut left_out: BTreeMap<&String, usize> = BTreeMap::new();
         for (kind, keep) in self.types.iter().flatten().zip(keep) {
             if !keep {
@@ -142,7 +145,8 @@ impl AllFeatures {
     }
 }
 
-fn select_genes(
+/// The matrix of the genes that `keep` is true for.
+pub(super) fn select_genes(
     matrix: &CountMatrix,
     keep: &[bool],
     should_stop: Stop,

@@ -96,7 +96,7 @@ fn order(candidates: &[Candidate], main: usize) -> Vec<(usize, bool)> {
     let rank = |i: usize| {
         let called = CALLED_COUNTS
             .iter()
-            .position(|name| candidates[i].name.eq_ignore_ascii_case(name));
+            .position(|name| layer_name(&candidates[i].name).eq_ignore_ascii_case(name));
         match (i, called) {
             (0, _) if main > 0 => 0,
             (i, _) if i < main => 1 + CALLED_COUNTS.len(),
@@ -108,6 +108,11 @@ fn order(candidates: &[Candidate], main: usize) -> Vec<(usize, bool)> {
     order.sort_by_key(|&i| rank(i));
     let stands_out = |i| (i, rank(i) < usize::MAX);
     order.into_iter().map(stands_out).collect()
+}
+
+/// A layer's own name, where its place was said to tell it from another matrix.
+fn layer_name(name: &str) -> &str {
+    name.strip_prefix("layers/").unwrap_or(name)
 }
 
 fn look_at(hdf: &Hdf, place: &str) -> Result<Values> {

@@ -81,7 +81,7 @@ pub(super) fn column(hdf: &Hdf, table: &str, name: &str) -> Result<Column> {
     values(hdf, &place, length)
 }
 
-fn index_column(hdf: &Hdf, table: &str) -> Result<String> {
+pub(super) fn index_column(hdf: &Hdf, table: &str) -> Result<String> {
     if hdf.kind(table) == Some(Kind::Dataset) {
         return Err(hdf.error(format_args!(
             "was written by an anndata before 0.7, whose {table} this package does not read; open it with a current \

@@ -58,11 +58,13 @@ impl CountsFile {
             if !groups.is_empty() && !h5ad::recognised(&hdf) {
                 return tenx::read(&hdf, &groups, selection);
             }
+            if h5ad::recognised(&hdf) {
+                return h5ad::read(&hdf, selection);
+            }
             if let Features::Types(_) = selection.features {
                 return Err(no_types(hdf.path()));
             }
             match () {
-                () if h5ad::recognised(&hdf) => h5ad::read(&hdf, selection),
                 () if loom::recognised(&hdf) => loom::read(&hdf, selection),
                 () => Err(unknown(&hdf)),
             }

@@ -25,6 +25,13 @@ pub(super) fn read(hdf: &Hdf, groups: &[String], selection: &Selection) -> Resul
     let group = match (groups, selection.layer) {
         ([only], None) => only,
         (_, Some(name)) => groups.iter().find(|g| *g == name).ok_or_else(|| {
+            if groups.len() > 1 {
+                return Error::Argument(format!(
+                    "'{}' has no genome '{name}'; choose `layer` from {}",
+                    hdf.path(),
+                    quoted(groups)
+                ));
+            }
             Error::Argument(format!(
                 "'{}' is a 10x Genomics file without layers, so `layer` cannot be '{name}'; leave it out",
                 hdf.path()

@@ -307,3 +307,42 @@ fn a_link_stays_one_and_permissions_are_kept() {
         .unwrap()
         .link_exists("obsm/X_scvae"));
 }
+
+#[test]
+fn what_is_absent_is_removed() {
+    let written = file().closed();
+    add(&written.path, &results(), false).unwrap();
+    let entries = [
+        entry(Slot::Obsm, "X_scvae", Value::Absent),
+        entry(Slot::Var, "scscore", Value::Absent),
+        entry(Slot::Var, "never_there", Value::Absent),
+    ];
+    add(&written.path, &entries, true).unwrap();
+    let places = ["obsm/X_scvae", "var/scscore", "uns/scvae"].map(String::from);
+    let left = h5ad_has(&written.path, &places, &|| false).unwrap();
+    assert_eq!(left, ["uns/scvae"]);
+    let selection = Selection {
+        annotation: true,
+        ..Selection::default()
+    };
+    let read = CountsFile::read_selected(&written.path, &selection, &|| false).unwrap();
+    let columns: Vec<&str> = read.genes.columns.iter().map(|c| c.0.as_str()).collect();
+    assert_eq!(columns, ["symbol"]);
+    assert!(read.genes.left_out.is_empty());
+}
+
+#[test]
+fn the_names_of_genes_are_never_replaced() {
+    let written = file().closed();
+    let before = std::fs::read(&written.path).unwrap();
+    let scores = Value::Numbers(vec![1.0; 3]);
+    let entries = [entry(Slot::Var, "_index", scores)];
+    let Err(Error::Argument(text)) = add(&written.path, &entries, true) else {
+        panic!("should be refused");
+    };
+    assert!(
+        text.contains("the names of its genes in var/_index"),
+        "{text}"
+    );
+    assert_eq!(std::fs::read(&written.path).unwrap(), before);
+}

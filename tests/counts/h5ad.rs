@@ -251,6 +251,30 @@ fn counts_are_found_by_values_and_names() {
 }
 
 #[test]
+fn layers_called_as_other_matrices_are_read_by_their_place() {
+    let written = with_matrices(0.5, Some(0.1), &[("raw", 3.0), ("X", 0.2)]);
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.available, ["X", "raw", "layers/X", "layers/raw"]);
+    assert_eq!(file.layer, "layers/raw");
+    assert_eq!(Plain::of(&file.matrix), times(&small(), 3.0));
+    assert_eq!(file.gene_names[0], "gene0");
+
+    // Without X and raw a layer of that name is one among layers.
+    let written = write::h5ad(&small(), Encoding::Dense, Storage::default());
+    let root = written.root();
+    root.unlink("X").unwrap();
+    let layers = root.create_group("layers").unwrap();
+    for (name, factor) in [("ambiguous", 2.0), ("raw", 3.0)] {
+        let values = times(&small(), factor);
+        write::matrix(&layers, name, &values, Encoding::Csc, Storage::default());
+    }
+    let written = written.closed();
+    let file = unstopped::read(&written.path, None).unwrap();
+    assert_eq!(file.layer, "raw");
+    assert_eq!(Plain::of(&file.matrix), times(&small(), 3.0));
+}
+
+#[test]
 fn where_no_counts_are_found_it_is_said_what_was_looked_at() {
     let written = with_matrices(0.5, Some(-1.0), &[("scaled", -0.25)]);
     let Err(Error::Counts(text)) = unstopped::read(&written.path, None) else {

@@ -157,6 +157,41 @@ fn types_of_features_are_refused_where_there_are_none() {
 }
 
 #[test]
+fn types_that_h5ad_keeps_are_chosen_among_too() {
+    let with_types = |types: &[&str]| {
+        let csr = Encoding::Csr { reversed: false };
+        let written = write::h5ad(&small(), csr, Storage::default());
+        let var = written.root().group("var").unwrap();
+        write::strings(&var, "feature_types", types, Text::VariableUnicode);
+        written.closed()
+    };
+    let written = with_types(&["Gene Expression", "Antibody Capture", "Gene Expression"]);
+    let file = selected(&written, Features::Expression).unwrap();
+    let expected = Plain {
+        rows: vec![vec![0.0, 1.0], vec![3.0, 0.0]],
+        n_genes: 2,
+    };
+    assert_eq!(Plain::of(&file.matrix), expected);
+    assert_eq!(file.gene_names, ["gene0", "gene2"]);
+    assert_eq!(file.left_out, [("Antibody Capture".to_string(), 1)]);
+    let kinds = Column::Text(vec![Some("Gene Expression".into()); 2]);
+    assert_eq!(file.genes.columns, [("feature_types".to_string(), kinds)]);
+    let antibodies = ["Antibody Capture".to_string()];
+    let file = selected(&written, Features::Types(&antibodies)).unwrap();
+    assert_eq!(file.gene_names, ["gene1"]);
+    let file = selected(&written, Features::All).unwrap();
+    assert_eq!(Plain::of(&file.matrix), small());
+
+    // Types of somebody's own leave nothing out unless they are named.
+    let written = with_types(&["protein_coding", "lncRNA", "protein_coding"]);
+    let file = selected(&written, Features::Expression).unwrap();
+    assert_eq!(Plain::of(&file.matrix), small());
+    let coding = ["protein_coding".to_string()];
+    let file = selected(&written, Features::Types(&coding)).unwrap();
+    assert_eq!(file.gene_names, ["gene0", "gene2"]);
+}
+
+#[test]
 fn of_several_genomes_one_is_chosen() {
     let (human, mouse) = (small(), small().transposed());
     let written = version_2(&[("hg19", &human), ("mm10", &mouse)]).closed();
@@ -170,6 +205,11 @@ fn of_several_genomes_one_is_chosen() {
     let file = unstopped::read(&written.path, Some("mm10")).unwrap();
     assert_eq!(Plain::of(&file.matrix), mouse);
     assert_eq!(file.available, ["hg19", "mm10"]);
+    let Err(Error::Argument(text)) = unstopped::read(&written.path, Some("hg38")) else {
+        panic!("should be refused");
+    };
+    let what = "has no genome 'hg38'; choose `layer` from 'hg19', 'mm10'";
+    assert!(text.ends_with(what), "{text}");
 }
 
 #[test]

@@ -201,6 +201,19 @@ test_that("entries are replaced only when asked, and names can be chosen", {
   expect_silent(writeResults(x$model, x$path, "X_2", "score_2", "fit_2", verbose = FALSE))
   expect_identical(entry_of(x$path, "obsm/X_2"), entry_of(x$path, "obsm/X_scvae"))
   expect_identical(c(entry_of(x$path, "var/score_2")), scScore(x$model)$scscore)
+  # Of the model that is replaced nothing stays beside the other's.
+  other <- quick_fit(x$counts[, 1:30], min_genes = 5, embedding = "latent", seed = 2)
+  expect_null(other$components)
+  writeResults(other, x$path, overwrite = TRUE, verbose = FALSE)
+  expect_identical(t(entry_of(x$path, "obsm/X_scvae"))[1:30, ], unname(other$latent))
+  left <- rhdf5::h5ls(x$path)$name
+  expect_false("X_scvae_latent" %in% left)
+  expect_true("X_2_latent" %in% left)
+  expect_error(
+    writeResults(x$model, x$path, scores = "_index", overwrite = TRUE), "names of its genes",
+    class = "scvae_error_argument"
+  )
+  expect_error(loadSCVAE(dirname(x$path)), "is a folder", class = "scvae_error_file")
   loaded <- x$model
   loaded[c("embedding", "latent")] <- list(NULL)
   expect_error(

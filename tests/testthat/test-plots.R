@@ -226,6 +226,7 @@ test_that("connections are known for every epoch", {
   expect_identical(plot$data$connections[plot$data$gene == some[1]], unname(all[some[1], ]))
   expect_silent(ggplot2::ggplot_build(plot))
   expect_length(levels(plotConnections(model)$data$gene), 6)
+  expect_identical(plotConnections(model, c(some, some[1]))$data, plot$data)
   file <- withr::local_tempfile(fileext = ".scvae")
   saveSCVAE(model, file)
   expect_identical(connectionHistory(loadSCVAE(file)), all)
@@ -269,6 +270,10 @@ test_that("columns and reductions of objects are plotted", {
     colData = S4Vectors::DataFrame(type = sim$cell_type, donor = sim$batch),
     reducedDims = list(TSNE = place)
   )
+  # A column that is called as batches without a name are.
+  sce$batch <- sce$type
+  both <- plotEmbedding(sce, "batch", as.character(sce$donor), reduction = "TSNE")
+  expect_identical(levels(both$data$panel), c("label", "batch"))
   plot <- plotEmbedding(sce, "type", "donor", reduction = "TSNE")
   expect_identical(levels(plot$data$panel), c("type", "donor"))
   expect_identical(plot$labels$x, "TSNE1")

@@ -191,6 +191,15 @@ test_that("a Seurat object has the annotation", {
   }
 })
 
+test_that("a Seurat object is made of files that know nothing of cells", {
+  skip_if_not_installed("SeuratObject")
+  counts <- small_counts()
+  folder <- write_mex(counts, withr::local_tempfile())
+  object <- suppressWarnings(read_quietly(folder, as = "Seurat"))
+  expect_identical(unname(as.matrix(as_counts(object)$data)), unname(as.matrix(counts)))
+  expect_identical(colnames(object), colnames(counts))
+})
+
 test_that("names that occur twice are made unique, and it is said", {
   skip_if_not_installed("rhdf5")
   counts <- small_counts()
@@ -199,6 +208,9 @@ test_that("names that occur twice are made unique, and it is said", {
   text <- said(read <- readCounts(path, "dgCMatrix"))
   expect_match(text, "Names of cells were made unique")
   expect_identical(colnames(read), make.unique(colnames(counts)))
+  text <- said(model <- quick_fit(path, min_genes = 5, verbose = TRUE, max_epochs = 1))
+  expect_match(text, "Names of cells were made unique")
+  expect_identical(model$cell_names, colnames(read))
 })
 
 test_that("what cannot be read is refused before anything is done", {

@@ -36,6 +36,15 @@ genes_in <- function(text) {
   jsonlite::fromJSON(data, simplifyMatrix = FALSE)
 }
 
+test_that("numbers of genes keep all their digits, and genes may be named by numbers, or twice", {
+  expect_match(gene_json(data.frame(rank = c(10001L, NA))), "[10001,null]", fixed = TRUE)
+  of <- report_subject(
+    model, sim$counts, NULL, NULL, NULL, c(3, 4, 3),
+    call = rlang::current_env()
+  )
+  expect_identical(of$genes, open_model(model)$gene_names[3:4])
+})
+
 test_that("a report holds all its parts and fetches nothing", {
   skip_if_not_installed("jsonlite")
   expect_identical(random_state(), state)
@@ -95,6 +104,7 @@ test_that("what does not fit is refused before anything is computed", {
   refused("argument", batch = sim$batch[-1])
   refused("argument", to = "batch9")
   refused("argument", genes = "nobody")
+  refused("argument", genes = 0)
   refused("argument", transposd = TRUE)
   refused("argument", overwrite = NA)
   refused("argument", max_cells = 0)
