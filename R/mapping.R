@@ -28,8 +28,8 @@
 #' @param ... Arguments that say where the counts are in `newdata`, as in [fitSCVAE()].
 #' @param labels Labels of the model's cells (the rows of `model$latent`; of a mapped model these
 #'   are the cells mapped last), one each, to be carried over to the new cells: of the `k` cells
-#'   nearest by their latent values the most frequent label. For an object as `model` also the name of a
-#'   column of its cells. Needs the package RANN.
+#'   nearest by their latent values the most frequent label. For an object as `model` also the name
+#'   of a column of its cells. Needs the package RANN.
 #' @param k Nearest cells that vote.
 #' @param max_epochs Passes over the new cells; NULL: as many as come to 100 mini-batches, at least
 #'   20. It matters for transfer to the new batch, not for the embedding.
