@@ -168,8 +168,8 @@ model_for_cells <- function(model, counts, batch, threads, call) {
 
 # A key for a new assay that no other one has: Seurat would draw one from R's random numbers.
 free_key <- function(x, name) {
-  others <- setdiff(names(x), name)
-  used <- vapply(others, function(other) SeuratObject::Key(x[[other]])[1], "")
+  used <- SeuratObject::Key(x)
+  used <- used[names(used) != name]
   key <- sub("_$", "", key_of(name))
   setdiff(paste0(key, c("", paste0("x", seq_len(length(used) + 1))), "_"), used)[1]
 }

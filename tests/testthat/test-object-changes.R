@@ -98,6 +98,9 @@ test_that("results of batches with any names stand beside each other, and R's dr
   # Names that give one key: Seurat would draw another from R's random numbers.
   names <- c(batch_1 = "d_1", batch_2 = "d1")
   object <- run(seurat_of(sim$counts, names[as.character(sim$batch)]), batch = "donor")
+  near <- Matrix::Diagonal(300)
+  dimnames(near) <- list(colnames(object), colnames(object))
+  object[["graph"]] <- SeuratObject::as.Graph(as(as(near, "generalMatrix"), "CsparseMatrix"))
   set.seed(1)
   before <- random_state()
   styled <- transferBatchStyle(object, "all")
