@@ -30,7 +30,8 @@ resolve_batch <- function(batch, cells, call = rlang::caller_env(), covariates =
 
 # The rows of a table in the cells' order, if they have the cells' names.
 rows_of_cells <- function(table, cells, call) {
-  own_names <- !is.data.frame(table) || .row_names_info(table) > 0
+  own_names <- !isFALSE(cells$has_names) &&
+    (!is.data.frame(table) || .row_names_info(table) > 0)
   if (own_names && names_all_cells(rownames(table), cells$cell_names, "batch", call)) {
     table <- table[match(cells$cell_names, rownames(table)), , drop = FALSE]
   }
@@ -234,7 +235,9 @@ cell_values <- function(values, cells, argument, column, call) {
       call
     )
   }
-  if (names_all_cells(names(values), cells$cell_names, argument, call)) {
+  # Names that were made up for cells without any are nobody's to go by.
+  by_name <- !isFALSE(cells$has_names)
+  if (by_name && names_all_cells(names(values), cells$cell_names, argument, call)) {
     values <- values[match(cells$cell_names, names(values))]
   }
   utf8_names(unname(as.character(values)), argument, call)

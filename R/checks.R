@@ -162,7 +162,7 @@ other_names <- list(
   fc_layer = c("n_layers", "nlayers", "num_layers"),
   layer = c("slot", "slot.use"),
   assay = c("assay.use", "assay_use"),
-  assay.type = c("assay_type", "exprs_values", "assay_name"),
+  assay.type = c("assay_type", "exprs_values", "assay_name", "layer"),
   batch = c(
     "batch_key", "batch_col", "batch.var", "batch_var", "vars.use", "group.by", "group.by.vars",
     "split.by", "covariates", "categorical_covariate_keys"

@@ -1,18 +1,18 @@
 # Any input becomes one handle on the counts, genes x cells, before anything else happens.
 #
 # A handle holds `data` (a dgCMatrix that Rust reads in place, or the pointer to counts that Rust
-# read from a file), the names, `column()`, which gives a column of the cells' annotation, and
-# `notes`, messages of what was decided about a file.
+# read from a file), the names, `column()`, which gives a column of the cells' annotation, `notes`,
+# messages of what was decided about a file, and `has_names`, FALSE where names had to be made up.
 
 new_counts <- function(data, gene_names, cell_names, columns = character(),
                        column = function(name) NULL, hidden_columns = character(),
                        call = rlang::caller_env()) {
   n_genes <- length(gene_names)
   n_cells <- length(cell_names)
-  if (n_cells < 2 || n_genes < 2) {
+  if (n_cells < 1 || n_genes < 2) {
     abort_scvae(
       c(
-        "The counts must have at least 2 cells and 2 genes, not {n_cells} cell{?s} and \\
+        "The counts must have at least 1 cell and 2 genes, not {n_cells} cell{?s} and \\
          {n_genes} gene{?s}.",
         i = "Genes are rows and cells are columns; see {.arg transposed}."
       ),
@@ -135,7 +135,9 @@ matrix_counts <- function(x, transposed, call) {
   }
   check_orientation(rownames(x), colnames(x), transposed, call)
   names <- default_names(dim(x), dimnames(x))
-  new_counts(x, names$genes, names$cells, call = call)
+  out <- new_counts(x, names$genes, names$cells, call = call)
+  out$has_names <- !is.null(colnames(x))
+  out
 }
 
 # Stops when the cells have the names of genes and the genes have not.

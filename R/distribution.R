@@ -23,7 +23,8 @@
 dzinb <- function(x, px_rate, px_r, px_dropout = 0, log = FALSE) {
   call <- rlang::current_env()
   check_flag(log, "log", call)
-  check_range(x, "x", x >= 0 & x == round(x), "whole numbers, 0 or above", call)
+  whole <- "finite whole numbers, 0 or above"
+  check_range(x, "x", x >= 0 & x == round(x) & is.finite(x), whole, call)
   check_range(px_rate, "px_rate", px_rate > 0 & is.finite(px_rate), "above 0", call)
   check_range(px_r, "px_r", px_r > 0 & is.finite(px_r), "above 0", call)
   check_range(
@@ -37,10 +38,19 @@ dzinb <- function(x, px_rate, px_r, px_dropout = 0, log = FALSE) {
 }
 
 check_range <- function(values, name, holds, range, call) {
-  wrong <- which(is.na(holds) | !holds)
-  if (!is.numeric(values) || length(wrong) > 0) {
+  # Before `holds`, which compares numbers.
+  if (!is.numeric(values)) {
+    value <- describe(values)
     abort_scvae(
-      "{.arg {name}} must be {range}, not {.val {values[c(wrong, 1)[1]]}}.",
+      c("{.arg {name}} must be {range}, not {value}.", i = "Give a numeric vector."),
+      "argument",
+      call
+    )
+  }
+  wrong <- which(is.na(holds) | !holds)
+  if (length(wrong) > 0) {
+    abort_scvae(
+      "{.arg {name}} must be {range}, not {.val {values[wrong[1]]}}.",
       "argument",
       call
     )

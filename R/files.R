@@ -14,8 +14,10 @@
 #' @param file The path.
 #' @param overwrite Replace a file that exists.
 #' @return `saveSCVAE()` returns the path, invisibly. `loadSCVAE()` returns an object of class
-#'   `SCVAE` without `latent`, `latent_sd`, `batch` and `cell_names`; its `genes` are those that the
-#'   model uses.
+#'   `SCVAE` without what is known of the cells (`embedding`, `latent`, `latent_sd`, `batch`,
+#'   `trained_cells`, `stability`, `cell_names`), `repeats`, `seconds` and `call`; its `genes` are
+#'   those that the model uses. Of several fits (`n_repeats`) the file holds the one that was kept,
+#'   and the genes' score is of that fit alone: keep the score of all with `saveRDS()`.
 #' @examples
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
 #' model <- fitSCVAE(sim$counts,

@@ -37,7 +37,8 @@
 #' @inheritParams fitSCVAE
 #' @return A model of class `SCVAE` that knows the new batches beside its own. `embedding`,
 #'   `latent`, `latent_sd` and `batch` are those of the new cells; `labels`, with `labels` given, a
-#'   data frame of each new cell's `label` and `confidence`, the fraction of the votes.
+#'   data frame of each new cell's `label` and `confidence`, the fraction of the votes. The genes'
+#'   score is that of the one fit whose model it is.
 #' @seealso [MapSCVAE()] for Seurat objects, [predict.SCVAE()], [transferBatchStyle()]
 #' @references Lotfollahi et al. (2022), Nature Biotechnology 40:121-130, for mapping by training a
 #'   few parameters of a trained model.

@@ -10,7 +10,7 @@
 #' The counts and batches must be those of the fit, in the same order. Others are refused. All
 #' settings and the seed are those of the fit and cannot be changed. A checkpoint of a fit that had
 #' come to its end gives the finished model. Going on writes further checkpoints into the same
-#' folder.
+#' folder. `embedding` and `filtered_cells` are not kept there: give them again as for the fit.
 #'
 #' The folder holds one file, `checkpoint.safetensors`, which is replaced as a whole: a fit that is
 #' killed while it writes leaves the checkpoint before. With `n_repeats` there is a folder in it for

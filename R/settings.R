@@ -263,9 +263,16 @@ check_control <- function(x, name, constructor, call) {
   if (inherits(x, paste0("scvae_", c("connection", "training", "batch"), "_control"))) {
     right <- names(constructor())
     if (identical(names(x), right)) {
-      return(unclass(x))
+      # Checked again: it may have been changed since it was made.
+      return(unclass(do.call(constructor, unclass(x))))
     }
   } else if (is.list(x)) {
+    if (anyDuplicated(names(x))) {
+      twice <- names(x)[anyDuplicated(names(x))]
+      abort_scvae(
+        c("{.arg {name}} has {.arg {twice}} twice.", i = "Give it once."), "argument", call
+      )
+    }
     check_known_arguments(names(x) %||% rep("", length(x)), names(formals(constructor)), call)
     return(unclass(do.call(constructor, x)))
   }

@@ -21,9 +21,15 @@ test_that("extra zeros are mixed in", {
 })
 
 test_that("wrong arguments are named", {
-  expect_error(dzinb(-1, 1, 1), "`x` must be whole", class = "scvae_error_argument")
+  expect_error(dzinb(-1, 1, 1), "`x` must be finite whole", class = "scvae_error_argument")
   expect_error(dzinb(1, 0, 1), "`px_rate` must be above 0", class = "scvae_error_argument")
   expect_error(dzinb(1, 1, NA), "`px_r` must be above 0", class = "scvae_error_argument")
   expect_error(dzinb(1, 1, 1, 1), "`px_dropout` must be", class = "scvae_error_argument")
   expect_length(dzinb(numeric(0), 1, 1), 0)
+})
+
+test_that("what is no finite number is refused", {
+  for (wrong in list("1", NULL, factor(1), Inf)) {
+    expect_error(dzinb(wrong, 1, 1), "`x` must be finite whole", class = "scvae_error_argument")
+  }
 })

@@ -179,3 +179,43 @@ test_that("genes are chosen by a run-length encoded column, too", {
   found <- run(sce, subset_row = S4Vectors::Rle(kept), seed = 1)
   expect_identical(result_of(scvaeModel(found)), result_of(scvaeModel(expected)))
 })
+
+test_that("names that were made up for cells without any say nothing of the order", {
+  sim <- sim_small()
+  counts <- unname(sim$counts)
+  rownames(counts) <- rownames(sim$counts)
+  n <- ncol(counts)
+  batch <- stats::setNames(as.character(sim$batch), paste0("cell", n:1))
+  expect_identical(as.character(quick_fit(counts, batch = batch)$batch), unname(batch))
+  table <- data.frame(donor = unname(batch), row.names = names(batch))
+  expect_identical(as.character(quick_fit(counts, batch = table)$batch), unname(batch))
+  skip_if_not_installed("RANN")
+  skip_if_not_installed("uwot")
+  place <- matrix(stats::rnorm(2 * n), n)
+  score <- function(labels) {
+    evaluateEmbedding(place, labels, resolutions = 1, verbose = FALSE)
+  }
+  expect_identical(
+    score(stats::setNames(sim$cell_type, names(batch))), score(unname(sim$cell_type))
+  )
+})
+
+test_that("a single cell gets its result", {
+  sim <- sim_small()
+  model <- quick_fit(sim$counts, batch = sim$batch, seed = 1)
+  one <- sim$counts[, 5, drop = FALSE]
+  batch <- as.character(sim$batch[5])
+  found <- predict(model, one, batch = batch)
+  expect_equal(found, predict(model)[5, , drop = FALSE], tolerance = 1e-5)
+  expect_identical(dim(denoiseCounts(model, one, batch = batch)), c(sum(model$genes$kept), 1L))
+  expect_error(quick_fit(one), class = "scvae_error_counts")
+})
+
+test_that("a control that was changed is checked as one that is made", {
+  counts <- sim_small()$counts
+  changed <- trainingControl()
+  changed$on_interrupt <- "foo"
+  expect_error(quick_fit(counts, training = changed), "on_interrupt", class = "scvae_error_argument")
+  twice <- list(alpha_init = 0.2, alpha_init = 0.3)
+  expect_error(quick_fit(counts, connections = twice), "twice", class = "scvae_error_argument")
+})
