@@ -147,10 +147,12 @@ check_in_chroot() {
   mount_build
   rm -rf "$chroot_dir/build/cran"
   mkdir -p "$chroot_dir/build/cran"
+  # For its checkbashisms.
+  in_chroot apt-get install -y --no-install-recommends devscripts >>"$chroot_dir.log" 2>&1
   cp "$1" "$chroot_dir/build/cran/"
   # shellcheck disable=SC2086  # assignments for env
   in_chroot $rust_env _R_CHECK_FORCE_SUGGESTS_=false _R_CHECK_CRAN_INCOMING_=false SCVAE_CUDA=0 \
-    _R_CHECK_ORPHANED_=false sh -c 'cd /build/cran && R CMD check --as-cran --no-manual ./*.tar.gz'
+    sh -c 'cd /build/cran && R CMD check --as-cran --no-manual ./*.tar.gz'
   ! grep -E '^Status: .*(ERROR|WARNING)' "$chroot_dir"/build/cran/*.Rcheck/00check.log
 }
 
