@@ -130,6 +130,8 @@ test_that("a BiocParallelParam sets the threads, within the cores there are", {
     runSCVAE(sce_small(), BPPARAM = BiocParallel::SerialParam(), threads = 2),
     class = "scvae_error_argument"
   )
+  # R CMD check --as-cran would have BiocParallel refuse so many.
+  withr::local_envvar(`_R_CHECK_LIMIT_CORES_` = NA)
   cluster <- BiocParallel::SnowParam(100)
   withr::local_envvar(OMP_THREAD_LIMIT = "1")
   expect_message(threads <- workers(cluster, NULL, TRUE, NULL), "100 workers.* 1 core ")
