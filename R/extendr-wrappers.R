@@ -45,7 +45,8 @@ rs_obs_columns <- function(path) .Call(wrap__rs_obs_columns, path)
 #' @noRd
 rs_h5ad_contents <- function(path, places) .Call(wrap__rs_h5ad_contents, path, places)
 
-#' Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything.
+#' Adds entries to an `.h5ad` file: `obsm` is a named list of matrices, `var` one of numbers, `uns` one of anything. A
+#' `NULL` in the first two removes what is there.
 #' @noRd
 rs_add_to_h5ad <- function(path, obsm, var, uns, overwrite) .Call(wrap__rs_add_to_h5ad, path, obsm, var, uns, overwrite)
 

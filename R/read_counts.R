@@ -39,8 +39,8 @@
 #' @param layer Which matrix to read, see below; NULL: the one that holds counts. For files of
 #'   CellRanger 2 with several genomes the name of the genome.
 #' @param feature_types Which features to keep of 10x Genomics files, and of `.h5ad` files whose
-#'   genes have a column `feature_types`: NULL for `"Gene Expression"` (all, if there are none of that
-#'   type in an `.h5ad` file), `"all"`, or names of types such as `"Antibody Capture"`.
+#'   genes have a column `feature_types`: NULL for `"Gene Expression"` (all, if there are none of
+#'   that type in an `.h5ad` file), `"all"`, or names of types such as `"Antibody Capture"`.
 #' @param verbose Say what was read.
 #' @return The counts, genes in rows and cells in columns, as
 #'   * a SingleCellExperiment with the assay `counts`, the annotation of genes in `rowData()` and

@@ -215,7 +215,10 @@ test_that("a control that was changed is checked as one that is made", {
   counts <- sim_small()$counts
   changed <- trainingControl()
   changed$on_interrupt <- "foo"
-  expect_error(quick_fit(counts, training = changed), "on_interrupt", class = "scvae_error_argument")
+  refused <- function(what, ...) {
+    expect_error(quick_fit(counts, ...), what, class = "scvae_error_argument")
+  }
+  refused("on_interrupt", training = changed)
   twice <- list(alpha_init = 0.2, alpha_init = 0.3)
-  expect_error(quick_fit(counts, connections = twice), "twice", class = "scvae_error_argument")
+  refused("twice", connections = twice)
 })
