@@ -131,8 +131,7 @@ test_in_chroot() {
   in_chroot R --version | head -n 1
   # shellcheck disable=SC2086  # assignments for env
   in_chroot $rust_env R CMD INSTALL /build/package
-  # One after the other: some tests time what other work would delay.
-  in_chroot SCVAE_TEST_DATA=/build/data NOT_CRAN=true TESTTHAT_PARALLEL=FALSE Rscript -e '
+  in_chroot SCVAE_TEST_DATA=/build/data NOT_CRAN=true Rscript -e '
     setwd("/build/package/tests")
     for (p in c("Seurat", "SeuratObject", "SingleCellExperiment")) {
       cat(p, format(packageVersion(p)), "\n")

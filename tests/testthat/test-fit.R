@@ -228,8 +228,7 @@ test_that("an interrupted fit gives a model that can be used", {
   withr::defer(process$kill())
   deadline <- Sys.time() + 30
   while (!file.exists(started) && Sys.time() < deadline) Sys.sleep(0.1)
-  # Many times an epoch, also where other work goes on.
-  Sys.sleep(4)
+  Sys.sleep(1)
   process$interrupt()
   process$wait(20000)
   result <- process$get_result()
