@@ -6,8 +6,9 @@ set -u
 
 cd "$(dirname "$0")/.." || exit 1
 . tools/build-env.sh
-failed=()
-times=()
+mkdir -p "$BUILD"
+passed=$BUILD/stages-passed failed=$BUILD/stages-failed
+: >"$passed" >"$failed"
 
 # stage NAME COMMAND...
 stage() {
@@ -15,13 +16,16 @@ stage() {
   shift
   printf '\n== %s ==\n' "$name"
   if "$@"; then
-    times+=("$name $((SECONDS - start))s")
+    echo "$name $((SECONDS - start))s" >>"$passed"
   else
-    failed+=("$name")
+    echo "$name" >>"$failed"
     printf '== %s: FAILED ==\n' "$name"
     return 1
   fi
 }
+
+# The lines of a file in one.
+joined() { paste -s -d , "$1" | sed 's/,/, /g'; }
 
 clippy() {
   cargo clippy --locked --release --all-targets -- -D warnings &&
@@ -72,19 +76,21 @@ format() {
 }
 stage format format
 stage clippy clippy
-stage "cargo test" cargo test --locked --release
-stage generated generated
-# The articles leave a core free, which lintr takes meanwhile.
-lint >"$BUILD/lint.log" 2>&1 &
-linting=$!
-linted() { wait "$linting" || { cat "$BUILD/lint.log"; return 1; }; }
+# The articles leave most of a core free. What runs beside them would not hear Ctrl-C.
+trap 'kill 0' INT
+{
+  stage "cargo test" cargo test --locked --release
+  stage generated generated
+  stage lint lint
+} >"$BUILD/beside.log" 2>&1 &
 stage build make --no-print-directory tarball && built=yes
-stage lint linted
+wait
+cat "$BUILD/beside.log"
 [ -n "${built:-}" ] && stage check check
 
-printf '\n%s\n' "$(IFS=,; echo "took: ${times[*]:-nothing}" | sed 's/,/, /g')"
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "make test: FAILED in $(IFS=,; echo "${failed[*]}") (${SECONDS}s)"
+printf '\ntook: %s\n' "$(joined "$passed")"
+if [ -s "$failed" ]; then
+  echo "make test: FAILED in $(joined "$failed") (${SECONDS}s)"
   exit 1
 fi
 echo "make test: all passed (${SECONDS}s, R CMD check: $(sed -n 's/^Status: //p' "$BUILD/scVAE.Rcheck/00check.log"))"
