@@ -15,18 +15,18 @@ mod tensors;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor, Var};
+use candle_core::{DType, Device, Result as CandleResult, Shape, Tensor, Var};
 use candle_nn::{Linear, Module};
 
 use crate::counts::CountsView;
 use crate::kernels::{Segment, Wiring};
-use crate::sampling::{CellRows, MiniBatch};
+use crate::sampling::{CellRows, DropoutDraw, MiniBatch};
 use crate::Result;
 
 pub use crate::kernels::AdamRule;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, CudaCells, CudaMiniBatch, CudaWiring, ResidentCounts, Scratch};
+pub use cuda::{Cuda, CudaCells, CudaCounts, CudaMiniBatch, CudaWiring, Scratch};
 pub use device::{
     allow_tf32, check_device, cuda_missing, cuda_versions, devices, on_device, DeviceInfo, OnDevice,
 };
@@ -60,7 +60,8 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     fn counts(&self, view: &CountsView) -> CandleResult<Self::Counts>;
 
     /// Prepares cells of the view that `counts` are of. `groups` has, per batch, the cells to take; `depth` one factor per
-    /// cell in the same order, applied to the encoder's input only.
+    /// cell in the same order, applied to the encoder's input only. Cells with factors are for one training step, others for
+    /// any number of passes.
     fn cells(
         &self,
         view: &CountsView,
@@ -180,6 +181,14 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         norm: NormTensors,
         rule: NormRule,
     ) -> CandleResult<(Tensor, BatchStatistics)>;
+
+    /// The factors of a dropout, in this shape.
+    ///
+    /// # Errors
+    /// When the shape does not fit.
+    fn dropout(&self, draw: &DropoutDraw, shape: &Shape) -> CandleResult<Tensor> {
+        Tensor::from_vec(draw.factors(), shape, self.device())
+    }
 
     /// [`Backend::normalise`], then ReLU, then a factor for each value, if there are any, recorded for back-propagation.
     ///

@@ -1,11 +1,11 @@
 //! What differs between training and use: normalisation statistics and dropout.
 
 use candle_core::{Result as CandleResult, Tensor};
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::backend::Backend;
 use crate::layers::BatchNorm;
+use crate::sampling::DropoutDraw;
 
 /// How layers behave in a pass.
 pub enum Mode {
@@ -20,10 +20,9 @@ pub enum Mode {
     Frozen,
 }
 
-/// The factors of hidden units of one layer after the other: zero for silenced units, the others make up for them. They
-/// are drawn ahead, so that a step need not wait for them.
+/// The hidden units that are silenced, of one layer after the other.
 pub struct Dropout {
-    of_layers: std::vec::IntoIter<Vec<f32>>,
+    of_layers: std::vec::IntoIter<DropoutDraw>,
 }
 
 impl Dropout {
@@ -39,27 +38,12 @@ impl Dropout {
         if rate == 0.0 {
             return Dropout::none();
         }
-        let kept = (1.0 / (1.0 - rate)) as f32;
-        let mut factor = |_| {
-            if rng.random::<f64>() < rate {
-                0.0
-            } else {
-                kept
-            }
-        };
-        let of_layers: Vec<Vec<f32>> = (0..n_layers)
-            .map(|_| (0..n_units).map(&mut factor).collect())
+        let of_layers: Vec<DropoutDraw> = (0..n_layers)
+            .map(|_| DropoutDraw::new(rate, n_units, rng))
             .collect();
         Dropout {
             of_layers: of_layers.into_iter(),
         }
-    }
-
-    fn next(&mut self, like: &Tensor) -> CandleResult<Option<Tensor>> {
-        let factors = self.of_layers.next();
-        factors
-            .map(|factors| Tensor::from_vec(factors, like.shape(), like.device()))
-            .transpose()
     }
 }
 
@@ -79,10 +63,11 @@ impl Mode {
         let Mode::Train { dropout } = self else {
             return norm.apply(backend, x);
         };
-        let factors = match with_dropout {
-            true => dropout.next(x)?,
+        let draw = match with_dropout {
+            true => dropout.of_layers.next(),
             false => None,
         };
-        norm.train(backend, x, factors)
+        let factors = draw.map(|draw| backend.dropout(&draw, x.shape()));
+        norm.train(backend, x, factors.transpose()?)
     }
 }

@@ -1,12 +1,15 @@
 //! Every operation of the backend, on the card and on the processor, whose own are held against closed forms elsewhere.
 
 use candle_core::{Device, Tensor, Var};
+use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use scvae::backend::{
     AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadTensors, LossTensors, NormRule,
     NormTensors,
 };
 use scvae::counts::filter;
 use scvae::kernels::{GeneStatistic, Likelihood};
+use scvae::sampling::DropoutDraw;
 
 use crate::card;
 use crate::problem::{assert_same, bits, Problem};
@@ -25,27 +28,38 @@ fn there(tensor: &Tensor) -> Tensor {
 }
 
 #[test]
-fn counts_that_lie_on_the_card_make_the_same_minibatch() {
+fn counts_make_the_same_minibatch_wherever_they_are_kept() {
     for problem in problems() {
         let view = filter(&problem.matrix, 0, 0).unwrap();
-        let counts = card().counts(&view).unwrap();
-        assert!(counts.is_some(), "counts as few as these fit on any card");
         let depth = Some(&problem.depth[..]);
-        let resident = card().cells(&view, &counts, &problem.groups, depth);
-        let resident = card().minibatch(resident).unwrap();
+        let [resident, fetched] =
+            [card().clone(), card().clone().with_counts_of_at_most(0)].map(|card| {
+                let counts = card.counts(&view).unwrap();
+                let [a, b] = [(); 2].map(|()| card.cells(&view, &counts, &problem.groups, depth));
+                // Two are under way at a time, and a third takes the memory of the first.
+                let first = card.minibatch(a).unwrap();
+                let c = card.cells(&view, &counts, &problem.groups, depth);
+                let others = [b, c].map(|cells| card.minibatch(cells).unwrap());
+                [first].into_iter().chain(others).collect::<Vec<_>>()
+            });
         let brought = card().minibatch(problem.minibatch.clone().into()).unwrap();
         let mut problem = problem;
         let (n_cells, n_hidden) = (problem.n_cells(), problem.wiring.n_hidden);
         let weights = problem.tensor(&[problem.wiring.n_slots()], -1.0, 1.0);
         let bias = problem.tensor(&[n_hidden], -1.0, 1.0);
         let wiring = card().wiring(&problem.wiring).unwrap();
-        let [a, b] = [&resident, &brought].map(|m| {
-            card()
-                .encode(m, &wiring, &there(&weights), &there(&bias))
-                .unwrap()
-        });
-        assert_eq!(a.dims(), [n_cells, n_hidden]);
-        assert_same(&a, &b.to_device(&Device::Cpu).unwrap(), 1e-6, "encode");
+        let encoded = |minibatch| {
+            let (weights, bias) = (there(&weights), there(&bias));
+            card().encode(minibatch, &wiring, &weights, &bias).unwrap()
+        };
+        let expected = encoded(&brought).to_device(&Device::Cpu).unwrap();
+        assert_eq!(expected.dims(), [n_cells, n_hidden]);
+        let first = bits(&encoded(&resident[0]));
+        for minibatch in resident.iter().chain(&fetched) {
+            let encoded = encoded(minibatch);
+            assert_same(&encoded, &expected, 1e-6, "encode");
+            assert_eq!(bits(&encoded), first, "the same entries in the same order");
+        }
     }
 }
 
@@ -311,6 +325,30 @@ fn normalisation_and_adam_are_those_of_the_processor() {
         rule,
     );
     assert!(refused.is_err());
+}
+
+#[test]
+fn dropout_silences_the_units_that_it_silences_on_the_processor() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    rng.set_stream(9 << 32 | 2);
+    // Layers that begin anywhere in a block of random numbers; one of them where the number of the block has more than
+    // 32 bits.
+    for (rate, shape, jump) in [
+        (0.2, (3, 7), 0),
+        (0.5, (130, 16), 0),
+        (0.9, (1, 5), 16 << 33),
+        (0.2, (40, 20), 0),
+    ] {
+        rng.set_word_pos(rng.get_word_pos() + jump);
+        let draw = DropoutDraw::new(rate, shape.0 * shape.1, &mut rng);
+        let [on_card, on_host] = [
+            card().dropout(&draw, &shape.into()).unwrap(),
+            Cpu.dropout(&draw, &shape.into()).unwrap(),
+        ];
+        assert_eq!(bits(&on_card), bits(&on_host), "{rate} {shape:?}");
+    }
+    let draw = DropoutDraw::new(0.2, 5, &mut rng);
+    assert!(card().dropout(&draw, &(2, 3).into()).is_err());
 }
 
 #[test]

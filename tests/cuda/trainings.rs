@@ -134,7 +134,9 @@ fn the_same_seed_gives_the_same_bits() {
         max_epochs: Some(2),
         ..Settings::default()
     };
-    let [first, second] = [(); 2].map(|()| trained(card(), &problem, &settings));
+    let fetches = card().clone().with_counts_of_at_most(0);
+    let [first, second, fetched] =
+        [card(), card(), &fetches].map(|card| trained(card, &problem, &settings));
     let bits = |trained: &Trained<scvae::backend::Cuda>| {
         let tensors = trained.model.snapshot().unwrap().tensors.into_values();
         tensors
@@ -142,6 +144,11 @@ fn the_same_seed_gives_the_same_bits() {
             .collect::<Vec<_>>()
     };
     assert_eq!(bits(&first), bits(&second));
+    assert_eq!(
+        bits(&first),
+        bits(&fetched),
+        "counts that are fetched step by step"
+    );
 }
 
 /// Counts of cells of four types, which differ in every fourth gene, and the types.

@@ -65,6 +65,16 @@ arguments! {
         table: Address,
         log_library: Address,
     }
+    Dropout {
+        key: [u32; 8],
+        first: u64,
+        stream: u64,
+        skipped: i32,
+        n: i32,
+        rate: f64,
+        kept: f32,
+        out: Address,
+    }
     Encode {
         cells: Cells,
         first: i32,
@@ -267,6 +277,7 @@ mod tests {
                 "expand" | "collect" => size_of::<Connections>(),
                 "add_row" | "correct" | "correct_back" | "column_sums" | "take_off"
                 | "take_off_back" => size_of::<Dense>(),
+                "dropout" => size_of::<Dropout>(),
                 "encode_back" => size_of::<EncodeBack>(),
                 "draw" | "draw_back" | "divergence" | "divergence_back" => size_of::<Latent>(),
                 "log_sum_of_parts" | "log_sum" => size_of::<LogSum>(),

@@ -10,7 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::{
-    sys, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+    sys, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice,
+    PushKernelArg,
 };
 use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::op::BackpropOp;
@@ -28,7 +29,7 @@ macro_rules! ptx {
 }
 
 /// The modules and the kernels in them.
-pub(super) const MODULES: [(&str, &[&str]); 10] = [
+pub(super) const MODULES: [(&str, &[&str]); 11] = [
     (
         ptx!("activate"),
         &["activate", "activate_back", "apply", "apply_back"],
@@ -61,6 +62,7 @@ pub(super) const MODULES: [(&str, &[&str]); 10] = [
             "take_off_back",
         ],
     ),
+    (ptx!("dropout"), &["dropout"]),
     (
         ptx!("encode"),
         &[
@@ -240,6 +242,40 @@ impl Card {
             );
         }
         self.lend::<f32>(tensor)
+    }
+
+    /// Bytes of unknown value.
+    pub(super) fn bytes(&self, n: usize) -> CandleResult<CudaSlice<u8>> {
+        // Safety: whoever asks for them copies something there before a kernel reads them.
+        unsafe { self.cuda.alloc::<u8>(n.max(1)) }
+    }
+
+    /// Copies bytes to some of those on the card, from `first` on.
+    pub(super) fn copy_to(
+        &self,
+        bytes: &[u8],
+        to: &mut CudaSlice<u8>,
+        first: usize,
+    ) -> CandleResult<()> {
+        let Some(mut to) = to.try_slice_mut(first..first + bytes.len()) else {
+            bail!("{} bytes do not fit behind {first}", bytes.len());
+        };
+        match bytes {
+            [] => Ok(()),
+            bytes => self.cuda.memcpy_htod(bytes, &mut to),
+        }
+    }
+
+    /// Memory of the host that the card fetches from by itself.
+    pub(super) fn pinned(&self, n: usize) -> CandleResult<PinnedHostSlice<u8>> {
+        // Safety: it is written to before anything is fetched.
+        unsafe { self.cuda.cuda_stream().context().alloc_pinned(n.max(1)) }.w()
+    }
+
+    /// Has the card fetch such memory while the host goes on; it is not to be written to before that is done, which its
+    /// `as_mut_slice` waits for.
+    pub(super) fn fetch(&self, from: &PinnedHostSlice<u8>) -> CandleResult<CudaSlice<u8>> {
+        self.cuda.clone_htod(from)
     }
 
     /// Copies values to the card.

@@ -5,20 +5,23 @@ mod activate;
 mod adam;
 mod arguments;
 mod card;
+mod cells;
 mod count_loss;
 mod counts;
 mod dense;
+mod dropout;
 mod found;
 mod latent;
 mod parts;
 mod rows;
 mod scratch;
 mod softmax;
+mod staging;
 mod wiring;
 
 use std::sync::Arc;
 
-use candle_core::{bail, Device, Result as CandleResult, Tensor, Var};
+use candle_core::{bail, Device, Result as CandleResult, Shape, Tensor, Var};
 
 use self::arguments::{AddGeneSums, Address, Encode};
 use self::card::{address, Card, Grid};
@@ -30,10 +33,11 @@ use super::{
 };
 use crate::counts::CountsView;
 use crate::kernels::{Segment, Wiring};
-use crate::sampling::MiniBatch;
+use crate::sampling::DropoutDraw;
 use crate::Result;
 
-pub use self::counts::{CudaCells, CudaMiniBatch, ResidentCounts};
+pub use self::cells::{CudaCells, CudaMiniBatch};
+pub use self::counts::CudaCounts;
 pub use self::scratch::Scratch;
 pub use self::wiring::CudaWiring;
 
@@ -43,6 +47,7 @@ pub(super) use self::found::{cards, check, missing, open, versions};
 #[derive(Debug, Clone)]
 pub struct Cuda {
     card: Card,
+    most_counts: Option<usize>,
 }
 
 /// Threads of a block of the encoder's kernel: hidden units, and groups that share a cell's counts.
@@ -56,7 +61,17 @@ impl Cuda {
     pub fn new(ordinal: usize) -> CandleResult<Self> {
         Ok(Cuda {
             card: Card::new(ordinal)?,
+            most_counts: None,
         })
+    }
+
+    /// Keeps a view's counts on the card only if they take no more than so many bytes; otherwise those of one mini-batch
+    /// after the other are brought there. By default they may take six tenths of the memory that is free.
+    pub fn with_counts_of_at_most(self, bytes: usize) -> Self {
+        Cuda {
+            most_counts: Some(bytes),
+            ..self
+        }
     }
 
     /// How much memory there is, and how much of it is free, for messages.
@@ -84,7 +99,7 @@ impl Cuda {
 }
 
 impl Backend for Cuda {
-    type Counts = Option<Arc<ResidentCounts>>;
+    type Counts = CudaCounts;
     type Cells = CudaCells;
     type MiniBatch = CudaMiniBatch;
     type Wiring = CudaWiring;
@@ -95,7 +110,7 @@ impl Backend for Cuda {
     }
 
     fn counts(&self, view: &CountsView) -> CandleResult<Self::Counts> {
-        Ok(ResidentCounts::of(&self.card, view)?.map(Arc::new))
+        CudaCounts::of(&self.card, view, self.most_counts)
     }
 
     fn cells(
@@ -105,10 +120,7 @@ impl Backend for Cuda {
         groups: &[Vec<usize>],
         depth: Option<&[f32]>,
     ) -> CudaCells {
-        match counts {
-            Some(counts) => CudaCells::resident(counts, groups, depth),
-            None => MiniBatch::gather(view, groups, depth).into(),
-        }
+        CudaCells::new(view, counts, groups, depth)
     }
 
     fn minibatch(&self, cells: CudaCells) -> CandleResult<CudaMiniBatch> {
@@ -257,6 +269,10 @@ impl Backend for Cuda {
             factors: None,
         };
         way.back(&self.card, d_out)
+    }
+
+    fn dropout(&self, draw: &DropoutDraw, shape: &Shape) -> CandleResult<Tensor> {
+        dropout::factors(&self.card, draw, shape)
     }
 
     fn activate(

@@ -8,7 +8,7 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 
 use super::arguments::{Address, Connections, EncodeBack};
 use super::card::{address, Card, Grid};
-use super::counts::CudaMiniBatch;
+use super::cells::CudaMiniBatch;
 use crate::kernels::{ConnectionList, Segment, Wiring};
 
 /// Genes of a block, each with a warp of its own.
