@@ -69,7 +69,12 @@ connectionControl <- function(criterion = c(
 
 #' Details of the training
 #'
-#' @param eps,weight_decay The optimiser's (Adam's) constant in the denominator and weight decay.
+#' @param eps The optimiser's (Adam's) constant in the denominator.
+#' @param weight_decay How strongly the weights that each gene has in the decoder's heads are drawn
+#'   to zero; `NULL`: 100 over the number of training cells, which makes the weights the most
+#'   probable ones if they were normal around zero with a standard deviation of .1 before the data
+#'   were seen. Without decay (0), weights of genes with few counts learn the training cells by
+#'   heart. All other parameters decay by 1e-6 as in scvi-tools, or by `weight_decay` if it is less.
 #' @param depth_range Each cell's counts are multiplied by a factor drawn from `1 - depth_range` to
 #'   `1 + depth_range` before the encoder sees them; 0: never.
 #' @param sampling How mini-batches are drawn: `"replacement"`, from every batch in proportion to
@@ -82,13 +87,13 @@ connectionControl <- function(criterion = c(
 #' @examples
 #' trainingControl(sampling = "shuffle")
 #' @export
-trainingControl <- function(eps = 0.01, weight_decay = 1e-6, depth_range = 0.02,
+trainingControl <- function(eps = 0.01, weight_decay = NULL, depth_range = 0.02,
                             sampling = c("replacement", "balanced", "shuffle"),
                             on_interrupt = c("return", "stop")) {
   call <- rlang::current_env()
   out <- list(
     eps = check_number(eps, "eps", min = 0, open = "min", call = call),
-    weight_decay = check_number(weight_decay, "weight_decay", min = 0, call = call),
+    weight_decay = check_number(weight_decay, "weight_decay", 0, null_ok = TRUE, call = call),
     depth_range = check_number(depth_range, "depth_range", 0, 1, open = "max", call = call),
     sampling = check_choice(sampling, c("replacement", "balanced", "shuffle"), "sampling", call),
     on_interrupt = check_choice(on_interrupt, c("return", "stop"), "on_interrupt", call)

@@ -1,21 +1,22 @@
 //! How fast a graphics card trains: cells per second of epochs after the first, on simulated counts of which 7 in 100 are
 //! above zero. One line of JSON for each size. Connections are adjusted after every epoch with `--adjust` only: that is
-//! the host's work and depends on the genes alone.
+//! the host's work and depends on the genes alone. With `--batches N` cells are dealt to N batches; with `--fetch` the card
+//! fetches the counts of each mini-batch, as if there were no room for those of all cells.
 //!
 //!     cargo run --release --features cuda --example cuda_speed -- [--genes 2000,20000] [--batch-size 128,1024]
-//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32] [--adjust]
+//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32] [--adjust] [--batches 1] [--fetch]
 
 use std::sync::Mutex;
 use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use scvae::backend::{allow_tf32, on_device, Backend, OnDevice};
+use scvae::backend::{allow_tf32, on_device, Backend, Cuda, OnDevice};
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix};
 use scvae::model::{EpochRecord, Settings};
 use scvae::training::{train, with_threads, Monitor, TrainingCells};
-use scvae::Result;
+use scvae::{Error, Result};
 
 /// Notes when epochs end.
 struct Ends(Mutex<Vec<Instant>>);
@@ -71,6 +72,7 @@ fn counts(n_cells: usize, n_genes: usize) -> Result<CountMatrix<'static>> {
 struct Speed<'a> {
     matrix: &'a CountMatrix<'a>,
     settings: &'a Settings,
+    n_batches: usize,
 }
 
 impl OnDevice for Speed<'_> {
@@ -78,11 +80,11 @@ impl OnDevice for Speed<'_> {
 
     fn run<B: Backend>(self, backend: &B) -> Result<f64> {
         let view = filter(self.matrix, 0, 0)?;
-        let batch = vec![0; view.n_cells()];
+        let batch: Vec<usize> = (0..view.n_cells()).map(|c| c % self.n_batches).collect();
         let cells = TrainingCells {
             view: &view,
             batch: &batch,
-            design: &Design::single(1),
+            design: &Design::single(self.n_batches),
         };
         let ends = Ends(Mutex::default());
         train(cells, self.settings, backend, &ends)?;
@@ -95,13 +97,22 @@ impl OnDevice for Speed<'_> {
     }
 }
 
+/// A card that keeps no counts.
+fn fetching(name: &str) -> Result<Cuda> {
+    let ordinal = name.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+    let ordinal = ordinal.ok_or_else(|| Error::Argument("--fetch is for a card".into()))?;
+    Ok(Cuda::new(ordinal)?.with_counts_of_at_most(0))
+}
+
 fn main() -> Result<()> {
     let device = &option("--device", "0")[0];
     let name = match device.parse::<usize>() {
         Ok(ordinal) => format!("cuda:{ordinal}"),
         Err(_) => device.clone(),
     };
-    let [tf32, adjusts] = ["--tf32", "--adjust"].map(|own| std::env::args().any(|a| a == own));
+    let [tf32, adjusts, fetches] =
+        ["--tf32", "--adjust", "--fetch"].map(|own| std::env::args().any(|a| a == own));
+    let n_batches = numbers("--batches", "1")[0];
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     allow_tf32(tf32);
     for n_genes in numbers("--genes", "2000,20000,40000") {
@@ -118,10 +129,15 @@ fn main() -> Result<()> {
             let work = Speed {
                 matrix: &matrix,
                 settings: &settings,
+                n_batches,
             };
-            let speed = with_threads(threads, || on_device(&name, work))?;
+            let speed = with_threads(threads, || match fetches {
+                true => work.run(&fetching(&name)?),
+                false => on_device(&name, work),
+            })?;
             println!(
-                "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"adjusts\": {adjusts}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
+                "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"adjusts\": {adjusts}, \"fetches\": {fetches}, \
+                 \"batches\": {n_batches}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
                  \"cells_per_second\": {speed:.0}}}"
             );
         }

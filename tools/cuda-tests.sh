@@ -173,6 +173,8 @@ if check 'CUDA toolkit' toolkit && check build build && [ "${1-}" != build ]; th
     done
     check 'tests, sanitized' all_tests sanitized
     check 'cuda_speed runs' on_cpu plain "$programs/cuda_speed" "${small[@]}"
+    check 'cuda_speed, counts of batches that are fetched' \
+      on_cpu plain "$programs/cuda_speed" "${small[@]}" --batches 3 --fetch
     for what in test bench; do check "gpu-tests.sh $what, dry run" gpu_tests $what; done
     check 'tests notice faults of kernels' \
       tests/cuda_on_cpu/seeded_faults.sh "$emulator" "$programs/cuda_tests"

@@ -39,7 +39,7 @@ pub use tensors::{
 /// The passes over genes, and what else is done by hand, on one kind of device. All tensors are single precision unless
 /// said otherwise, and lie on [`Backend::device`]. `weights` hold one value per slot of the wiring.
 pub trait Backend: Clone + Debug + Send + Sync + 'static {
-    /// The counts of all cells of a view, if the device has room for them.
+    /// What the device keeps of the counts of a view.
     type Counts: Send + Sync;
     /// Cells that make a mini-batch, and what of their counts has to be prepared on the host.
     type Cells: Clone + Debug + Send + Sync + CellRows + From<MiniBatch>;
@@ -327,12 +327,16 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// One step of Adam for several parameters.
+    /// One step of Adam for several parameters, each with its own weight decay.
     ///
     /// # Errors
     /// When shapes do not fit.
     fn adam_all(&self, updates: &[AdamUpdate], rule: AdamRule) -> CandleResult<()> {
         for of in updates {
+            let rule = AdamRule {
+                weight_decay: of.weight_decay,
+                ..rule
+            };
             self.adam(of.parameter, of.gradient, of.rows, of.moments, rule)?;
         }
         Ok(())

@@ -16,6 +16,8 @@ pub struct AdamUpdate<'a> {
     pub rows: Option<&'a [usize]>,
     /// 2 x the parameter's shape.
     pub moments: &'a Tensor,
+    /// Its weight decay.
+    pub weight_decay: f32,
 }
 
 /// Parameters of a sparsely connected head.

@@ -14,6 +14,9 @@ const MOST_EPOCHS: f64 = 150.0;
 const FEWEST_EPOCHS: f64 = 40.0;
 /// Training cells from which on fewer epochs are chosen.
 const MANY_CELLS: f64 = 2000.0;
+/// Standard deviation of the heads' weights before anything is seen: by how much a hidden unit, as it varies by one, moves
+/// the logarithm of a gene's share.
+const WEIGHT_SD: f64 = 0.1;
 
 /// Whether batches have masks of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +110,8 @@ pub struct Settings {
     pub lr: f64,
     /// Adam's epsilon.
     pub eps: f64,
-    /// Weight decay (L2, inside Adam as in torch's `Adam`).
-    pub weight_decay: f64,
+    /// Weight decay of the heads' weights (L2, inside Adam as in torch's `Adam`); `None` = see [`Settings::weight_decay`].
+    pub weight_decay: Option<f64>,
     /// Weight of the KL term after its warm-up.
     pub kl_weight: f64,
     /// Epochs over which that weight rises from 0; `None` = see [`Settings::kl_warmup`].
@@ -157,7 +160,7 @@ impl Default for Settings {
             check_val_every_n_epoch: 1,
             lr: 1e-3,
             eps: 0.01,
-            weight_decay: 1e-6,
+            weight_decay: None,
             kl_weight: 1.0,
             n_epochs_kl_warmup: None,
             seed: 0,
@@ -195,6 +198,15 @@ impl Settings {
     /// Epochs of the KL term's warm-up when training takes `epochs`: as given, or all of them.
     pub fn kl_warmup(&self, epochs: usize) -> usize {
         self.n_epochs_kl_warmup.unwrap_or(epochs)
+    }
+
+    /// Weight decay of the heads' weights when `n_train` cells train: as given, or that under which training finds the most
+    /// probable weights if they are normal around zero beforehand, with a standard deviation of .1. The likelihood's
+    /// gradient is a mean over cells, so the more cells there are the less this counts. Measured in
+    /// `bench/results/ablation.md`.
+    pub fn weight_decay(&self, n_train: usize) -> f64 {
+        let prior = 1.0 / (WEIGHT_SD * WEIGHT_SD * n_train.max(1) as f64);
+        self.weight_decay.unwrap_or(prior)
     }
 
     /// Weight of the KL term in an epoch, from 1, with a warm-up of so many epochs: 0 in the first, [`Settings::kl_weight`]
@@ -336,8 +348,9 @@ impl Settings {
             ),
             (
                 "weight_decay",
-                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
-                self.weight_decay.to_string(),
+                self.weight_decay
+                    .is_none_or(|decay| decay >= 0.0 && decay.is_finite()),
+                self.weight_decay.map_or("none".into(), |x| x.to_string()),
                 "0 or above",
             ),
             (

@@ -86,6 +86,11 @@ impl TensorId {
         }
     }
 
+    /// Whether it holds the weights that genes have in the decoder's heads.
+    pub fn is_of_heads(self) -> bool {
+        matches!(self, TensorId::ScaleWeights | TensorId::DropoutWeights)
+    }
+
     /// Whether its length follows the connections.
     pub fn is_sparse(self) -> bool {
         matches!(

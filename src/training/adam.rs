@@ -1,6 +1,7 @@
-//! Adam with L2 weight decay inside the gradient, as torch's `Adam` and so scVI's. Its state can be kept and follows a
-//! layer whose connections change. Of a parameter whose gradient is known for some rows, only these move, as with torch's
-//! `SparseAdam`.
+//! Adam with L2 weight decay inside the gradient, as torch's `Adam` and so scVI's, but stronger for the weights of the heads:
+//! of a gene with few counts the data say little, and its weights would learn the training cells by heart. Its state can be
+//! kept and follows a layer whose connections change. Of a parameter whose gradient is known for some rows, only these
+//! move, as with torch's `SparseAdam`.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ use crate::layers::Inheritance;
 use crate::model::{Gradient, Gradients, TensorId};
 
 const BETAS: [f32; 2] = [0.9, 0.999];
+/// Weight decay of all parameters but the weights of the heads, as scvi-tools has it.
+const DECAY_OF_OTHERS: f64 = 1e-6;
 
 /// The optimiser.
 #[derive(Debug)]
@@ -26,7 +29,8 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimiser without history.
+    /// An optimiser without history. `weight_decay` is that of the heads' weights; other parameters have 1e-6, or this if it
+    /// is less.
     pub fn new(lr: f64, eps: f64, weight_decay: f64) -> Self {
         Adam {
             lr,
@@ -54,7 +58,7 @@ impl Adam {
             step: (self.lr / corrections[0]) as f32,
             root_correction: corrections[1].sqrt() as f32,
             eps: self.eps as f32,
-            weight_decay: self.weight_decay as f32,
+            weight_decay: self.weight_decay.min(DECAY_OF_OTHERS) as f32,
         };
         let found: Vec<_> = parameters
             .iter()
@@ -77,6 +81,10 @@ impl Adam {
                 gradient,
                 rows,
                 moments: &self.moments[id],
+                weight_decay: match id.is_of_heads() {
+                    true => self.weight_decay as f32,
+                    false => rule.weight_decay,
+                },
             }
         });
         backend.adam_all(&updates.collect::<Vec<_>>(), rule)

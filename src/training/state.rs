@@ -88,7 +88,11 @@ impl<B: Backend> TrainState<B> {
         let shape = (n_masks, statistics.len(), model.n_genes());
         Ok(TrainState {
             history: History::default(),
-            optimiser: Adam::new(settings.lr, settings.eps, settings.weight_decay),
+            optimiser: Adam::new(
+                settings.lr,
+                settings.eps,
+                settings.weight_decay(split.n_train()),
+            ),
             sampler: Sampler::new(
                 split.train.clone(),
                 settings.batch_size,

@@ -84,7 +84,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let should_stop = || monitor.should_stop();
         let means = settings.batch_means;
         let initial = InitialValues::of(view, batch, design, means, streams, &should_stop);
-        let model = Vae::new(settings, design, &initial, backend)?;
+        let model = Vae::new(&known(settings, &split), design, &initial, backend)?;
         Ok(Training {
             trainer: Trainer::new(view, &split, settings, monitor, backend)?,
             state: TrainState::new(model, &split, settings)?,
@@ -104,7 +104,7 @@ impl<'a, B: Backend> Training<'a, B> {
     ) -> Result<Self> {
         let split = checked_split(cells, settings)?;
         let initial = InitialValues::flat(cells.view.n_genes(), cells.design);
-        let model = Vae::new(settings, cells.design, &initial, backend)?;
+        let model = Vae::new(&known(settings, &split), cells.design, &initial, backend)?;
         Ok(Training {
             trainer: Trainer::new(cells.view, &split, settings, monitor, backend)?,
             state: TrainState::new(model, &split, settings)?,
@@ -140,7 +140,7 @@ pub fn train_new_batches<B: Backend>(
 ) -> Result<Trained<B>> {
     let settings = Settings {
         // Decay would move the other batches' offsets.
-        weight_decay: 0.0,
+        weight_decay: Some(0.0),
         adjust_every: 0,
         ..settings.clone()
     };
@@ -154,6 +154,14 @@ pub fn train_new_batches<B: Backend>(
     let mut trainer = Trainer::new(view, &split, &settings, monitor, model.backend())?;
     trainer.learns_from = Some(first);
     trainer.run(TrainState::new(model, &split, &settings)?)
+}
+
+/// Settings with what they left to the number of cells, for the model to remember.
+fn known(settings: &Settings, split: &Split) -> Settings {
+    Settings {
+        weight_decay: Some(settings.weight_decay(split.n_train())),
+        ..settings.clone()
+    }
 }
 
 fn checked_split(cells: TrainingCells, settings: &Settings) -> Result<Split> {

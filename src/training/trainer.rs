@@ -20,7 +20,8 @@ use crate::model::{
 use crate::sampling::{chunks, CellRows, Purpose, Sampler, Split, Streams};
 use crate::{Error, Result};
 
-/// Cells of a validation chunk.
+/// Cells of a validation chunk, but never more than of a mini-batch: a card whose memory a step fits in must not run out
+/// of it at a look at the validation cells.
 const VALIDATION_CHUNK: usize = 256;
 
 /// Called with the state after epochs.
@@ -114,7 +115,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             settings,
             monitor,
             n_train: split.n_train(),
-            validation: validation_chunks(split)
+            validation: validation_chunks(split, settings.batch_size)
                 .map(|groups| backend.cells(view, &counts, &groups, None))
                 .collect(),
             counts,
@@ -485,12 +486,13 @@ fn latent_noise<B: Backend>(noise: Vec<f32>, n_cells: usize, model: &Vae<B>) -> 
 }
 
 /// The validation cells in groups of batches.
-fn validation_chunks(split: &Split) -> impl Iterator<Item = Vec<Vec<usize>>> {
+fn validation_chunks(split: &Split, batch_size: usize) -> impl Iterator<Item = Vec<Vec<usize>>> {
     let (mut cells, mut batch) = (Vec::new(), Vec::new());
     for (b, of_batch) in split.validation.iter().enumerate() {
         cells.extend(of_batch);
         batch.extend(std::iter::repeat_n(b, of_batch.len()));
     }
-    let chunks = chunks(&cells, &batch, split.validation.len(), VALIDATION_CHUNK);
+    let size = VALIDATION_CHUNK.min(batch_size);
+    let chunks = chunks(&cells, &batch, split.validation.len(), size);
     chunks.into_iter().map(|(groups, _)| groups)
 }

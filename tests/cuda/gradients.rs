@@ -43,21 +43,27 @@ fn found<B: Backend>(
 
 #[test]
 fn every_parameter_has_the_gradient_that_it_has_on_the_processor() {
-    for (cells, batch_masks, fc_layer) in [
-        (&[40][..], BatchMasks::Shared, true),
-        (&[20, 0, 25], BatchMasks::Shared, true),
-        (&[20, 1, 25], BatchMasks::Separate, false),
+    // The last has more rows and units than a tile, and batches that have a level in common.
+    for (cells, n_hidden, batch_masks, fc_layer) in [
+        (&[40][..], 16, BatchMasks::Shared, true),
+        (&[20, 0, 25], 16, BatchMasks::Shared, true),
+        (&[20, 1, 25], 16, BatchMasks::Separate, false),
+        (&[1, 70, 33], 40, BatchMasks::Shared, true),
     ] {
-        let mut problem = Problem::new(40, 16, cells, 1);
+        let mut problem = Problem::new(40, n_hidden, cells, 1);
         let settings = Settings {
-            n_hidden: 16,
+            n_hidden,
             n_latent: 3,
             likelihood: Likelihood::Zinb,
             batch_masks,
             fc_layer,
+            beta: 1.0,
             ..Settings::default()
         };
-        let design = Design::single(cells.len());
+        let design = match n_hidden {
+            40 => Design::new(vec![2, 2], vec![vec![0, 0], vec![0, 1], vec![1, 1]]).unwrap(),
+            _ => Design::single(cells.len()),
+        };
         let mut initial = InitialValues::flat(40, &design);
         // What differs between batches must not be zero, or its gradients are not put to the test.
         for table in initial

@@ -4,11 +4,11 @@ use candle_core::{Device, Tensor, Var};
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use scvae::backend::{
-    AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadTensors, LossTensors, NormRule,
-    NormTensors,
+    AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadTensors, LinearVars, LossTensors,
+    NormRule, NormTensors,
 };
 use scvae::counts::filter;
-use scvae::kernels::{GeneStatistic, Likelihood};
+use scvae::kernels::{GeneStatistic, Likelihood, Segment};
 use scvae::sampling::DropoutDraw;
 
 use crate::card;
@@ -325,6 +325,45 @@ fn normalisation_and_adam_are_those_of_the_processor() {
         rule,
     );
     assert!(refused.is_err());
+}
+
+#[test]
+fn the_modules_of_all_batches_are_those_of_the_processor() {
+    // Segments of one row and of several tiles; units that fill their tiles, or do not.
+    for (n_cells, n) in [(&[1, 70, 1, 33][..], 40), (&[64], 32), (&[2, 3], 16)] {
+        let mut problem = Problem::new(10, n, n_cells, 1);
+        let n_rows = problem.n_cells();
+        let x = problem.tensor(&[n_rows, n], -1.0, 1.0);
+        let layers = n_cells.iter().map(|_| {
+            let weight = problem.tensor(&[n, n], -0.5, 0.5);
+            [weight, problem.tensor(&[n], -0.5, 0.5)]
+        });
+        let layers: Vec<[Tensor; 2]> = layers.collect();
+        let on_host = corrected(&Cpu, problem.segments(), &x, &layers);
+        let on_card = corrected(card(), problem.segments(), &x, &layers);
+        assert_same(&on_card, &on_host, 1e-5, &format!("modules of {n_cells:?}"));
+        assert!(card()
+            .correct(&there(&x), &problem.segments()[1..], &[], 0.3)
+            .is_err());
+    }
+}
+
+/// What modules of weight .3 make of `x`, a layer for each segment.
+fn corrected<B: Backend>(
+    backend: &B,
+    segments: &[Segment],
+    x: &Tensor,
+    layers: &[[Tensor; 2]],
+) -> Tensor {
+    let there = |t: &Tensor| t.to_device(backend.device()).unwrap();
+    let var = |t: &Tensor| Var::from_tensor(&there(t)).unwrap();
+    let vars: Vec<[Var; 2]> = layers.iter().map(|of| of.each_ref().map(var)).collect();
+    let of_segments: Vec<LinearVars> = vars
+        .iter()
+        .map(|[weight, bias]| LinearVars { weight, bias })
+        .collect();
+    let out = backend.correct(&there(x), segments, &of_segments, 0.3);
+    out.unwrap()
 }
 
 #[test]

@@ -108,6 +108,10 @@ fault 'no barrier of the warp before places found by other lanes are read' count
   '__syncwarp();
         for (int k = lane; k < n_found; k += LANES)' \
   'for (int k = lane; k < n_found; k += LANES)'
+fault 'no barrier before the tiles of a module are read' modules.cu \
+  'fill(x, first, layer.last, k, a.n, [&](size_t i) { return a.x[i]; });
+        __syncthreads();' \
+  'fill(x, first, layer.last, k, a.n, [&](size_t i) { return a.x[i]; });'
 fault 'a row too many is written' connections.cu 'if (gene >= a.n_rows) return;' 'if (gene > a.n_rows) return;'
 fault 'a count too many of a cell is gathered' minibatch.cu \
   'i < a.cells.offsets[row + 1]' 'i <= a.cells.offsets[row + 1]'

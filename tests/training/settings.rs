@@ -83,8 +83,8 @@ const BROKEN: [(&str, &[Change]); 22] = [
     (
         "weight_decay",
         &[
-            |s| s.weight_decay = -1e-9,
-            |s| s.weight_decay = f64::INFINITY,
+            |s| s.weight_decay = Some(-1e-9),
+            |s| s.weight_decay = Some(f64::INFINITY),
         ],
     ),
     (

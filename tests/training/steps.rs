@@ -72,7 +72,7 @@ fn a_step_leaves_batches_that_it_does_not_hold_as_they_are() {
         adam.step(&Cpu, &model.parameters(), &gradients).unwrap();
         of_batches(&model, 3)
     };
-    // With moments that would go on moving it, and a weight decay that would, too.
+    // With moments that would go on moving it.
     let before = step(&[0, 1, 2]);
     assert!(before[1].len() > 4, "offsets and both sub-modules");
     let mut last = before.clone();

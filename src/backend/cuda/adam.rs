@@ -26,7 +26,6 @@ fn step_of_some(card: &Card, updates: &[AdamUpdate], rule: AdamRule) -> CandleRe
         step: rule.step,
         root_correction: rule.root_correction,
         eps: rule.eps,
-        weight_decay: rule.weight_decay,
         ..Adam::default()
     };
     // All rows' numbers travel together.
@@ -66,7 +65,7 @@ fn step_of_some(card: &Card, updates: &[AdamUpdate], rule: AdamRule) -> CandleRe
             n: (n_rows * of_row) as i32,
             of_row: of_row as i32,
             first_block: n_blocks as i32,
-            unused: 0,
+            weight_decay: update.weight_decay,
         };
         n_blocks += (n_rows * of_row).div_ceil(VALUES_OF_BLOCK);
         next_row.0 += (update.rows.map_or(0, <[usize]>::len) * size_of::<u32>()) as u64;

@@ -208,7 +208,6 @@ arguments! {
         segment: Address,
         n_rows: i32,
         n_columns: i32,
-        beta: f32,
         d_out: Address,
         out: Address,
     }
@@ -224,6 +223,18 @@ arguments! {
         d_mean: Address,
         d_log_variance: Address,
     }
+    Modules {
+        layers: Address,
+        x: Address,
+        n_segments: i32,
+        n: i32,
+        beta: f32,
+        slope: Address,
+        d_out: Address,
+        out: Address,
+        d_weights: Address,
+        d_bias: Address,
+    }
     Update {
         parameter: Address,
         gradient: Address,
@@ -233,7 +244,7 @@ arguments! {
         n: i32,
         of_row: i32,
         first_block: i32,
-        unused: i32,
+        weight_decay: f32,
     }
     Adam {
         updates: [Update; MOST_UPDATES],
@@ -243,7 +254,6 @@ arguments! {
         step: f32,
         root_correction: f32,
         eps: f32,
-        weight_decay: f32,
     }
 }
 
@@ -275,8 +285,8 @@ mod tests {
                 "activate" | "activate_back" | "apply" | "apply_back" => size_of::<Activate>(),
                 "adam" => size_of::<Adam>(),
                 "expand" | "collect" => size_of::<Connections>(),
-                "add_row" | "correct" | "correct_back" | "column_sums" | "take_off"
-                | "take_off_back" => size_of::<Dense>(),
+                "add_row" | "column_sums" | "take_off" | "take_off_back" => size_of::<Dense>(),
+                "modules" | "modules_back" | "modules_back_layers" => size_of::<Modules>(),
                 "dropout" => size_of::<Dropout>(),
                 "encode_back" => size_of::<EncodeBack>(),
                 "draw" | "draw_back" | "divergence" | "divergence_back" => size_of::<Latent>(),

@@ -29,7 +29,7 @@ macro_rules! ptx {
 }
 
 /// The modules and the kernels in them.
-pub(super) const MODULES: [(&str, &[&str]); 11] = [
+pub(super) const MODULES: [(&str, &[&str]); 12] = [
     (
         ptx!("activate"),
         &["activate", "activate_back", "apply", "apply_back"],
@@ -53,14 +53,7 @@ pub(super) const MODULES: [(&str, &[&str]); 11] = [
     ),
     (
         ptx!("dense"),
-        &[
-            "add_row",
-            "correct",
-            "correct_back",
-            "column_sums",
-            "take_off",
-            "take_off_back",
-        ],
+        &["add_row", "column_sums", "take_off", "take_off_back"],
     ),
     (ptx!("dropout"), &["dropout"]),
     (
@@ -89,6 +82,10 @@ pub(super) const MODULES: [(&str, &[&str]); 11] = [
             "gather_u32_u16",
             "gather_u32_f32",
         ],
+    ),
+    (
+        ptx!("modules"),
+        &["modules", "modules_back", "modules_back_layers"],
     ),
     (
         ptx!("softmax"),

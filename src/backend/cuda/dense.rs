@@ -1,15 +1,14 @@
-//! Fully connected layers and the batchified module made of one: products of the vendor's library, and what goes with them.
+//! Fully connected layers: products of the vendor's library, and what goes with them.
 
 use std::sync::Arc;
 
 use candle_core::{Result as CandleResult, Tensor, Var};
 
-use super::all_rows;
-use super::arguments::{Address, Dense};
+use super::arguments::Dense;
 use super::card::{Card, Grid};
 use super::parts::product_over_cells;
 use super::rows::DeviceRows;
-use crate::backend::{known_result, LinearVars};
+use crate::backend::known_result;
 use crate::kernels::Segment;
 
 /// As in `dense.cu`.
@@ -21,79 +20,12 @@ pub(super) fn linear(card: &Card, x: &Tensor, weight: &Var, bias: &Var) -> Candl
     let cells = x.detach().contiguous()?;
     let weights = weight.detach();
     let product = cells.matmul(&weights.t()?)?;
-    let out = apply(card, "add_row", &Operands::new(&product, Some(bias)))?;
+    let out = add_row(card, &product, bias)?;
     let card = card.clone();
     known_result(&[x, weight, bias], out, move |d_out| {
         let d_out = d_out.contiguous()?;
         gradients(&card, &cells, &weights, &d_out)
     })
-}
-
-/// `x + beta * TanhShrink(x weight^T + bias)`, with weight and bias of their own for each segment's rows.
-pub(super) fn correct(
-    card: &Card,
-    x: &Tensor,
-    segments: &[Segment],
-    layers: &[LinearVars],
-    beta: f64,
-) -> CandleResult<Tensor> {
-    let cells = x.detach().contiguous()?;
-    let parts = segments.iter().zip(layers).map(|(segment, layer)| {
-        let (start, n) = (segment.rows.start, segment.rows.len());
-        let (cells, weights) = (cells.narrow(0, start, n)?, layer.weight.detach());
-        Ok(Part {
-            product: cells.matmul(&weights.t()?)?,
-            bias: layer.bias.detach(),
-            cells,
-            weights,
-            start,
-        })
-    });
-    let parts = parts.collect::<CandleResult<Vec<_>>>()?;
-    let out = parts.iter().map(|part| {
-        let operands = Operands {
-            x: Some(&part.cells),
-            beta: beta as f32,
-            ..Operands::new(&part.product, Some(&part.bias))
-        };
-        apply(card, "correct", &operands)
-    });
-    let out = all_rows(out.collect::<CandleResult<Vec<_>>>()?)?;
-    let mut inputs = vec![x];
-    inputs.extend(
-        layers
-            .iter()
-            .flat_map(|of| [of.weight.as_tensor(), of.bias.as_tensor()]),
-    );
-    let card = card.clone();
-    known_result(&inputs, out, move |d_out| {
-        let d_out = d_out.contiguous()?;
-        let (mut d_cells, mut of_layers) = (Vec::new(), Vec::new());
-        for part in &parts {
-            let d_own = d_out.narrow(0, part.start, part.cells.dim(0)?)?;
-            let operands = Operands {
-                beta: beta as f32,
-                d_out: Some(&d_own),
-                ..Operands::new(&part.product, Some(&part.bias))
-            };
-            let d_product = apply(&card, "correct_back", &operands)?;
-            let mut found = gradients(&card, &part.cells, &part.weights, &d_product)?;
-            d_cells.push(found.remove(0));
-            of_layers.extend(found);
-        }
-        let mut found = vec![(all_rows(d_cells)? + d_out)?];
-        found.extend(of_layers);
-        Ok(found)
-    })
-}
-
-/// A segment's rows in a batchified module.
-struct Part {
-    cells: Tensor,
-    weights: Tensor,
-    bias: Tensor,
-    product: Tensor,
-    start: usize,
 }
 
 /// Takes a row of `shift` off each row of `x`, that of its segment.
@@ -171,50 +103,20 @@ pub(super) fn column_sums(card: &Card, x: &Tensor) -> CandleResult<Tensor> {
     Ok(out)
 }
 
-/// What the kernels that work value by value read.
-struct Operands<'a> {
-    x: Option<&'a Tensor>,
-    product: &'a Tensor,
-    bias: Option<&'a Tensor>,
-    beta: f32,
-    d_out: Option<&'a Tensor>,
-}
-
-impl<'a> Operands<'a> {
-    fn new(product: &'a Tensor, bias: Option<&'a Tensor>) -> Self {
-        Operands {
-            x: None,
-            product,
-            bias,
-            beta: 0.0,
-            d_out: None,
-        }
-    }
-}
-
-fn apply(card: &Card, kernel: &str, operands: &Operands) -> CandleResult<Tensor> {
-    let (n_rows, n_columns) = operands.product.dims2()?;
-    let n = n_rows * n_columns;
+/// Adds a bias to each row.
+fn add_row(card: &Card, product: &Tensor, bias: &Tensor) -> CandleResult<Tensor> {
+    let (n_rows, n_columns) = product.dims2()?;
     let out = card.fresh::<f32>((n_rows, n_columns))?;
-    let lend = |tensor: Option<&Tensor>, n: usize| {
-        let lent = tensor.map(|tensor| card.lend_exactly(tensor, n));
-        lent.transpose()
-    };
-    let x = lend(operands.x, n)?;
-    let d_out = lend(operands.d_out, n)?;
-    let bias = lend(operands.bias, n_columns)?;
-    let product = card.lend::<f32>(operands.product)?;
+    let product = card.lend::<f32>(product)?;
+    let bias = card.lend_exactly(bias, n_columns)?;
     let arguments = Dense {
-        x: x.as_ref().map_or(Address(0), |x| x.at),
         product: product.at,
-        bias: bias.as_ref().map_or(Address(0), |bias| bias.at),
+        bias: bias.at,
         n_rows: n_rows as i32,
         n_columns: n_columns as i32,
-        beta: operands.beta,
-        d_out: d_out.as_ref().map_or(Address(0), |d| d.at),
         out: card.lend::<f32>(&out)?.at,
         ..Dense::default()
     };
-    card.launch(kernel, Grid::over(n), &arguments)?;
+    card.launch("add_row", Grid::over(n_rows * n_columns), &arguments)?;
     Ok(out)
 }

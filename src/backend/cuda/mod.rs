@@ -12,6 +12,7 @@ mod dense;
 mod dropout;
 mod found;
 mod latent;
+mod modules;
 mod parts;
 mod rows;
 mod scratch;
@@ -310,7 +311,7 @@ impl Backend for Cuda {
         layers: &[LinearVars],
         beta: f64,
     ) -> CandleResult<Tensor> {
-        dense::correct(&self.card, x, segments, layers, beta)
+        modules::correct(&self.card, x, segments, layers, beta)
     }
 
     fn apply_norm(&self, x: &Tensor, norm: NormTensors, rule: NormRule) -> CandleResult<Tensor> {
@@ -382,6 +383,7 @@ impl Backend for Cuda {
             gradient,
             rows,
             moments,
+            weight_decay: rule.weight_decay,
         };
         self.adam_all(&[update], rule)
     }

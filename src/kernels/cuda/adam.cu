@@ -13,7 +13,7 @@ struct Update {
     int n; // values of the gradient
     int of_row;
     int first_block;
-    int unused;
+    float weight_decay;
 };
 
 // As many as a launch's arguments have room for.
@@ -22,7 +22,7 @@ struct Update {
 struct AdamArgs {
     Update updates[MOST_UPDATES];
     int n_updates;
-    float beta_1, beta_2, step, root_correction, eps, weight_decay;
+    float beta_1, beta_2, step, root_correction, eps;
 };
 
 extern "C" __global__ void adam(AdamArgs a) {
@@ -33,7 +33,7 @@ extern "C" __global__ void adam(AdamArgs a) {
     for (int i = from + threadIdx.x; i < to; i += blockDim.x) {
         const size_t at = u.rows ? (size_t)u.rows[i / u.of_row] * u.of_row + i % u.of_row : i;
         float *first = u.moments + at, *second = u.moments + u.n_parameter + at;
-        const float g = u.gradient[i] + a.weight_decay * u.parameter[at];
+        const float g = u.gradient[i] + u.weight_decay * u.parameter[at];
         const float m = a.beta_1 * *first + (1.0f - a.beta_1) * g;
         const float v = a.beta_2 * *second + (1.0f - a.beta_2) * g * g;
         *first = m;

@@ -1,4 +1,4 @@
-// What fully connected layers need beside the products: biases, their gradients, and the batchified module.
+// What fully connected layers need beside the products: biases and their gradients; and what is taken off by segment.
 #include "common.cuh"
 
 #define COLUMNS 32
@@ -11,7 +11,6 @@ struct DenseArgs {
     const u32 *segment;   // of each row
     int n_rows;
     int n_columns;
-    float beta; // weight of the module's correction
     const float *d_out;
     float *out;
 };
@@ -19,22 +18,6 @@ struct DenseArgs {
 extern "C" __global__ void add_row(DenseArgs a) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < a.n_rows * a.n_columns) a.out[i] = a.product[i] + a.bias[i % a.n_columns];
-}
-
-// x + beta * TanhShrink(product + bias)
-extern "C" __global__ void correct(DenseArgs a) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= a.n_rows * a.n_columns) return;
-    const float g = a.product[i] + a.bias[i % a.n_columns];
-    a.out[i] = a.x[i] + a.beta * (g - tanhf(g));
-}
-
-// The gradient of product + bias; the derivative of TanhShrink is the square of the hyperbolic tangent.
-extern "C" __global__ void correct_back(DenseArgs a) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= a.n_rows * a.n_columns) return;
-    const float t = tanhf(a.product[i] + a.bias[i % a.n_columns]);
-    a.out[i] = a.beta * a.d_out[i] * t * t;
 }
 
 // The sum of each column, in double precision.
