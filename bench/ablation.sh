@@ -34,6 +34,22 @@ fit_batches() {
   done
 }
 
+# The weight decay of the heads: a prior of the weights with this standard deviation is a decay of one over its square
+# and the number of training cells. The default is that of 0.1, its rows are those of quality.sh.
+"$python" make_hard_sets.py "$data" "$work"
+decays() { # FOLDER SET TRAINING_CELLS
+  local data=$1 group="weight decay" sd decay
+  try "$2" "no decay" "training = trainingControl(weight_decay = 0)"
+  for sd in 0.2 0.15; do
+    decay="training = trainingControl(weight_decay = 1 / ($3 * $sd^2))"
+    try "$2" "sd $sd" "$decay"
+  done
+}
+decays "$data" pbmc_kang_ctrl 859
+decays "$data" mouse_bladder_han 1890
+decays "$data" pbmc_facs_zheng 3396
+decays "$work" zheng_t_cells 1335
+
 mse='connections = connectionControl(criterion = "mse")'
 dispersion='connections = connectionControl(criterion = "dispersion")'
 never='connections = connectionControl(adjust_every = 0)'

@@ -41,10 +41,13 @@ run_peers() {
   done
 }
 
+# Both embeddings of the same fits.
 run_scvae() {
-  local set seed
+  local set seed latent_method=scvae
   for seed in 0 1 2 3 4; do
-    for set in $sets; do try fit "$set" batch scvae "$seed"; done
+    for set in $sets; do
+      try fit "$set" batch scvae_expression "$seed" 'embedding = "expression"'
+    done
   done
 }
 

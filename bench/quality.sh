@@ -2,7 +2,7 @@
 # Our rows of the quality table: five seeds of each set at default settings, and three seeds of three
 # repeats each. Rows that exist are kept. RESULTS is the file of the rows, THREADS is 1 if not set.
 #
-#   bench/quality.sh DATA_DIR [SET...]     SET: kang, bladder, facs; default all
+#   bench/quality.sh DATA_DIR [SET...]     SET: kang, bladder, facs, tcells; default all
 #
 # Needs the package where R finds it, and Python with bench/peers/requirements.txt as $PYTHON.
 set -eu
@@ -18,13 +18,18 @@ touch "$results"
 score_flags=()
 . ./fit.sh
 
-[ $# -gt 0 ] || set -- kang bladder facs
+"$python" make_hard_sets.py "$data" "$work"
+ln -s "$data"/*.h5ad "$work"
+data=$work
+
+[ $# -gt 0 ] || set -- kang bladder facs tcells
 for set in "$@"; do
   for seed in 0 1 2 3 4; do
     case $set in
       kang) file=pbmc_kang_ctrl ;;
       bladder) file=mouse_bladder_han ;;
       facs) file=pbmc_facs_zheng ;;
+      tcells) file=zheng_t_cells ;;
       *) echo "unknown set $set" >&2; exit 2 ;;
     esac
     fit $file - scvae "$seed"

@@ -68,6 +68,15 @@ without ± is one run, with a seed noise that this table does not show. `epochs`
 what the model trained for; 400 is what scvi-tools' own rule gives for all these sets.
 Rows of fewer epochs are cut short and stand here for the comparison at equal epochs.
 
+## Where the labels come from
+
+`pbmc_facs_zheng`: each population was sorted by its surface and sequenced by itself, so
+that what the runs differ by helps to tell them apart, by every method alike.
+`zheng_t_cells` are its six T-cell populations alone, neighbours that overlap
+(`bench/make_hard_sets.py`). `celllines_tian`: genotypes. The labels of
+`mouse_bladder_han` and `pbmc_kang_ctrl` are their authors' clusterings of principal
+components of the same cells: they favour methods that make such components.
+
 ## The methods
 
 - `scvae` (this package at its defaults): the embedding, in expression space. `scvae_latent`:

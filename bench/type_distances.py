@@ -12,7 +12,8 @@ whatever order, has good silhouettes and a low score here. Between -1 and 1, hig
 rank, corr, weighted   mean over the types of Spearman's, Pearson's and distance-weighted Pearson's
                        correlation
 
-`scvae_latent` is this package's default with batches, `scvae_expression` the same fits with
+`scvae_latent` is this package's default with batches, whose axes are all of unit spread and so say little of
+distances between types: whoever asks for these does better with expression space; `scvae_expression` the same fits with
 embedding = "expression"; `pca50` and `harmony50` as in peers/. As the reference is made of principal
 components, PCA is favoured where batches differ little.
 
