@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use scvae::backend::{allow_tf32, on_device, Backend, Cuda, OnDevice};
+use scvae::backend::{allow_tf32, on_device, Backend, OnDevice};
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix};
 use scvae::model::{EpochRecord, Settings};
 use scvae::training::{train, with_threads, Monitor, TrainingCells};
-use scvae::{Error, Result};
+use scvae::Result;
 
 /// Notes when epochs end.
 struct Ends(Mutex<Vec<Instant>>);
@@ -97,11 +97,18 @@ impl OnDevice for Speed<'_> {
     }
 }
 
-/// A card that keeps no counts.
-fn fetching(name: &str) -> Result<Cuda> {
+/// On a card that keeps no counts.
+#[cfg(feature = "cuda")]
+fn fetching(name: &str, work: Speed) -> Result<f64> {
     let ordinal = name.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-    let ordinal = ordinal.ok_or_else(|| Error::Argument("--fetch is for a card".into()))?;
-    Ok(Cuda::new(ordinal)?.with_counts_of_at_most(0))
+    let card = scvae::backend::Cuda::new(ordinal.unwrap_or(0))?;
+    work.run(&card.with_counts_of_at_most(0))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn fetching(name: &str, _: Speed) -> Result<f64> {
+    let message = format!("--fetch on {name} needs the feature cuda");
+    Err(scvae::Error::Argument(message))
 }
 
 fn main() -> Result<()> {
@@ -132,7 +139,7 @@ fn main() -> Result<()> {
                 n_batches,
             };
             let speed = with_threads(threads, || match fetches {
-                true => work.run(&fetching(&name)?),
+                true => fetching(&name, work),
                 false => on_device(&name, work),
             })?;
             println!(
