@@ -28,8 +28,9 @@ batched="celllines_tian pbmc_kang_ctrl"
 for set in $single $batched; do
   pca "$set"
   subsampled pca "$set"
-  [ "$set" = zheng_t_cells ] || seurat_pca "$set"
+  seurat_pca "$set"
 done
+for set in $single pbmc_kang_ctrl; do subsampled seurat_pca "$set"; done
 for set in $batched; do
   harmony "$set" 10
   harmony "$set" 50

@@ -30,27 +30,36 @@ harmony() { # SET PCS
 }
 
 # How far the one run of a method that has no seed can be trusted: nine tenths of the cells, five times.
-subsampled() { # pca|harmony SET [ARGUMENTS]
+subsampled() { # pca|harmony|seurat_pca SET [ARGUMENTS]
   local method=$1 set=$2 seed row
   shift 2
   row=${method/harmony/harmony50}
   row=${row/pca/pca50}_sub90
   for seed in 1 2 3 4 5; do
+    if [ "$method" = seurat_pca ]; then
+      seurat_pca "$set" "$seed"
+      continue
+    fi
     have "$set" "$row" "$seed" ||
       "$python" "$peers/run_$method.py" "$data/$set.h5ad" --name "$set" --out "$emb" \
         --seed "$seed" --subsample 0.9 "$@" "${score_flags[@]}" --results "$results"
   done
 }
 
-seurat_pca() { # SET
-  local d
-  if have "$1" seurat_pca10 0 && have "$1" seurat_pca50 0; then return; fi
-  "$rscript" "$peers/run_seurat_pca.R" "$data/$1.h5ad" "$emb/$1.seurat" || return
+# With a seed, of the cells that the other methods' subsamples with this seed take.
+seurat_pca() { # SET [SEED]
+  local d seed=${2:-0} suffix=${2:+_sub90} out=$emb/$1.seurat${2:+.$2} cells=()
+  if have "$1" "seurat_pca10$suffix" "$seed" && have "$1" "seurat_pca50$suffix" "$seed"; then return; fi
+  if [ -n "$suffix" ]; then
+    cells=("$out.cells")
+    "$python" "$peers/scores.py" "$data/$1.h5ad" --seed "$seed" --subsample 0.9 >"${cells[0]}" || return
+  fi
+  "$rscript" "$peers/run_seurat_pca.R" "$data/$1.h5ad" "$out" "${cells[@]}" || return
   for d in 10 50; do
-    have "$1" "seurat_pca$d" 0 ||
-      "$python" "$peers/../score_embedding.py" "$emb/$1.seurat.pca$d.csv" \
-        "$data/$1.h5ad" --dataset "$1" --method "seurat_pca$d" "${score_flags[@]}" \
-        --extra "$(cat "$emb/$1.seurat.json")" --results "$results"
+    have "$1" "seurat_pca$d$suffix" "$seed" ||
+      "$python" "$peers/../score_embedding.py" "$out.pca$d.csv" "$data/$1.h5ad" --dataset "$1" \
+        --method "seurat_pca$d$suffix" --seed "$seed" "${score_flags[@]}" \
+        --extra "$(cat "$out.json")" --results "$results"
   done
 }
 

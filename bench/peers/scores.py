@@ -1,4 +1,12 @@
-"""How a peer run scores its embedding."""
+"""How a peer run scores its embedding, and of which cells.
+
+  python scores.py IN.h5ad --seed SEED --subsample SHARE
+
+prints the names of the cells that a run with these arguments takes, for runs that are not in Python.
+"""
+
+import common  # sets the thread limits, so it comes before numpy
+import argparse
 
 import metrics
 import numpy as np
@@ -36,3 +44,19 @@ def score(x, emb, labels, batch, cells=slice(None)):
 
         return scib.compute_for(emb, x.h5ad, cells=cells)
     return metrics.compute(emb, labels, batch, 0)
+
+
+def main():
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ap.add_argument("h5ad")
+    ap.add_argument("--seed", type=int, required=True)
+    ap.add_argument("--subsample", type=float, required=True)
+    x = ap.parse_args()
+    a, _ = common.load(x.h5ad)
+    print("\n".join(a.obs_names[subsampled(x, a)[0]]))
+
+
+if __name__ == "__main__":
+    main()
