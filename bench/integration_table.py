@@ -11,7 +11,7 @@ are summed up over the seeds; where a seed was run again the last row counts.
 import argparse
 import pathlib
 
-from quality_table import BATCH_NAMES, HERE, groups_of, mean_sd, read, table
+from quality_table import BATCH_NAMES, HERE, cells_of, groups_of, mean_sd, read, table
 
 SCORES = [
     ("**total**", "scib_total"),
@@ -168,8 +168,7 @@ def section(dataset, rows):
     peers = [r for r in rows if not r["method"].startswith(OURS)]
     groups = groups_of(ours, True) + groups_of(peers, False)
     groups.sort(key=lambda g: -mean_sd(g, "scib_total")[0])
-    sizes = [r["metrics"]["n"] for r in rows]
-    cells = max(set(sizes), key=lambda n: (sizes.count(n), n))
+    cells = cells_of(rows)
     m = rows[0]["metrics"]
     what = BATCH_NAMES.get(dataset, "batches")
     lines = [
