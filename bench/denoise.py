@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well denoised counts foretell molecules that were held out.
 
-  python denoise.py DATA_DIR OUT_DIR [--sets SET,...] [--seed 1] [--scvi SET,...]
+  python denoise.py DATA_DIR OUT_DIR [--sets SET,...] [--seed 1] [--scvi SET,...] [--dca PYTHON]
 
 Molecular cross-validation (Batson, Royer & Webber 2019), as the task "denoising" of Open Problems in
 Single-Cell Analysis has it: nine tenths of each cell's molecules, drawn at random, are given to
@@ -13,10 +13,12 @@ poisson  mean of rate - count ln(rate), the result scaled by the ratio of held-o
 Methods: `none`, the given counts; `mean`, each gene's share of all counts; `knn`, the mean over the 15
 nearest cells of 50 principal components (log-normalised, 2,000 variable genes); `magic` (van Dijk
 et al. 2018, magic-impute 3.0 at its defaults on square roots, as Open Problems runs it); `scvae`,
-denoiseCounts(); `scvi` (scvi-tools 1.4.2 at its defaults, 400 epochs). Genes are those that this
-package keeps, found in at least 3 cells.
+denoiseCounts(); `scvi` (scvi-tools 1.4.2 at its defaults, 400 epochs); `dca` (Eraslan et al. 2019,
+dca 0.3.4 at its defaults, as Open Problems runs it). Genes are those that this package keeps, found in
+at least 3 cells. All are one run each; scVI, which takes longest, was not run on every set.
 
-Rows go to OUT_DIR/denoise.tsv, kept there, and to results/denoise.md.
+Rows go to results/denoise.tsv, where those that are there already are kept, and to results/denoise.md;
+OUT_DIR holds the counts. PYTHON is one with DCA (peers/run_dca.py).
 """
 
 import argparse
@@ -117,7 +119,14 @@ def scvi(a, seed):
     return shares * np.asarray(a.X.sum(1))
 
 
-def rows_of(h5ad, name, out, seed, with_scvi, there):
+def dca(python, given, out, seed):
+    counts, values = out.with_suffix(".npz"), out.with_suffix(".npy")
+    sp.save_npz(counts, given)
+    subprocess.run([python, HERE / "peers/run_dca.py", counts, values, str(seed)], check=True)
+    return np.load(values).astype(np.float64)
+
+
+def rows_of(h5ad, name, out, seed, with_scvi, dca_python, there):
     train = out / f"{name}.{seed}.train.h5ad"
     a, given, held = split(h5ad, train, seed)
     ours, genes = scvae(train, out / f"{name}.{seed}.scvae", seed, a.var_names)
@@ -132,6 +141,8 @@ def rows_of(h5ad, name, out, seed, with_scvi, there):
     )
     if with_scvi:
         makers["scvi"] = lambda: scvi(a, seed)
+    if dca_python:
+        makers["dca"] = lambda: dca(dca_python, given, out / f"{name}.{seed}.dca", seed)
     for method, make in makers.items():
         if (name, method, str(seed)) in there:
             continue
@@ -152,14 +163,16 @@ def main():
     ap.add_argument("--sets", default="pbmc_kang_ctrl,mouse_bladder_han,pbmc_facs_zheng")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--scvi", default="")
+    ap.add_argument("--dca", default="")
     x = ap.parse_args()
     x.out.mkdir(parents=True, exist_ok=True)
-    path = x.out / "denoise.tsv"
+    path = HERE / "results" / "denoise.tsv"
     rows = list(csv.DictReader(path.open(), delimiter="\t")) if path.exists() else []
     there = {(r["set"], r["method"], r["seed"]) for r in rows}
     for name in x.sets.split(","):
         h5ad = x.data / f"{name}.h5ad"
-        for row in rows_of(h5ad, name, x.out, x.seed, name in x.scvi.split(","), there):
+        with_scvi = name in x.scvi.split(",")
+        for row in rows_of(h5ad, name, x.out, x.seed, with_scvi, x.dca, there):
             print(row, flush=True)
             rows.append(row)
             with path.open("w", newline="") as f:
