@@ -1,10 +1,11 @@
 //! How fast a graphics card trains: cells per second of epochs after the first, on simulated counts of which 7 in 100 are
 //! above zero. One line of JSON for each size. Connections are adjusted after every epoch with `--adjust` only: that is
 //! the host's work and depends on the genes alone. With `--batches N` cells are dealt to N batches; with `--fetch` the card
-//! fetches the counts of each mini-batch, as if there were no room for those of all cells.
+//! fetches the counts of each mini-batch, as if there were no room for those of all cells; with `--sparse` the products of
+//! the heads are made by their connections alone.
 //!
 //!     cargo run --release --features cuda --example cuda_speed -- [--genes 2000,20000] [--batch-size 128,1024]
-//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32] [--adjust] [--batches 1] [--fetch]
+//!         [--epochs 6] [--cells 20000] [--device 0|cpu] [--tf32] [--adjust] [--batches 1] [--fetch] [--sparse]
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -97,17 +98,24 @@ impl OnDevice for Speed<'_> {
     }
 }
 
-/// On a card that keeps no counts.
+/// On a card that keeps no counts, or makes the products of the heads by their connections.
 #[cfg(feature = "cuda")]
-fn fetching(name: &str, work: Speed) -> Result<f64> {
+fn on_card(name: &str, work: Speed, fetches: bool, sparse: bool) -> Result<f64> {
+    use scvae::backend::{Cuda, HeadProducts};
     let ordinal = name.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-    let card = scvae::backend::Cuda::new(ordinal.unwrap_or(0))?;
-    work.run(&card.with_counts_of_at_most(0))
+    let mut card = Cuda::new(ordinal.unwrap_or(0))?;
+    if fetches {
+        card = card.with_counts_of_at_most(0);
+    }
+    if sparse {
+        card = card.with_head_products(HeadProducts::Sparse);
+    }
+    work.run(&card)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn fetching(name: &str, _: Speed) -> Result<f64> {
-    let message = format!("--fetch on {name} needs the feature cuda");
+fn on_card(name: &str, _: Speed, _: bool, _: bool) -> Result<f64> {
+    let message = format!("--fetch and --sparse on {name} need the feature cuda");
     Err(scvae::Error::Argument(message))
 }
 
@@ -117,8 +125,8 @@ fn main() -> Result<()> {
         Ok(ordinal) => format!("cuda:{ordinal}"),
         Err(_) => device.clone(),
     };
-    let [tf32, adjusts, fetches] =
-        ["--tf32", "--adjust", "--fetch"].map(|own| std::env::args().any(|a| a == own));
+    let [tf32, adjusts, fetches, sparse] =
+        ["--tf32", "--adjust", "--fetch", "--sparse"].map(|own| std::env::args().any(|a| a == own));
     let n_batches = numbers("--batches", "1")[0];
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     allow_tf32(tf32);
@@ -138,13 +146,13 @@ fn main() -> Result<()> {
                 settings: &settings,
                 n_batches,
             };
-            let speed = with_threads(threads, || match fetches {
-                true => fetching(&name, work),
+            let speed = with_threads(threads, || match fetches || sparse {
+                true => on_card(&name, work, fetches, sparse),
                 false => on_device(&name, work),
             })?;
             println!(
                 "{{\"device\": \"{device}\", \"tf32\": {tf32}, \"adjusts\": {adjusts}, \"fetches\": {fetches}, \
-                 \"batches\": {n_batches}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
+                 \"sparse\": {sparse}, \"batches\": {n_batches}, \"genes\": {n_genes}, \"batch_size\": {batch_size}, \
                  \"cells_per_second\": {speed:.0}}}"
             );
         }

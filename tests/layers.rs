@@ -411,16 +411,23 @@ proptest! {
         }
         let dense = start.all(&wire(&[full]));
         let trained: Vec<f32> = (0..old.n_slots()).map(|s| 10.0 + s as f32).collect();
-        let weights = start.inherit(&trained, &Inheritance::new(&old, &new), &new);
+        let inheritance = Inheritance::new(&old, &new);
+        let trained_tensor = Tensor::new(&trained[..], &Device::Cpu).unwrap();
+        let moves = inheritance.on(&Device::Cpu).unwrap();
+        let fresh = start.fresh(&inheritance, &new);
+        let weights = moves.carry(&Cpu, &trained_tensor, Some(&fresh)).unwrap().to_vec1::<f32>().unwrap();
+        let both = Tensor::stack(&[&trained_tensor, &trained_tensor], 0).unwrap();
+        let of_zeros = moves.carry(&Cpu, &both, None).unwrap().to_vec2::<f32>().unwrap();
+        prop_assert_eq!(&of_zeros[0], &of_zeros[1]);
         for gene in 0..n_genes {
-            let slots = new.offsets[gene] as usize..new.offsets[gene + 1] as usize;
-            for (&unit, &weight) in new.hidden[slots.clone()].iter().zip(&weights[slots]) {
-                let unit = usize::from(unit);
+            for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
+                let (unit, weight) = (usize::from(new.hidden[slot]), weights[slot]);
                 let was = (old.offsets[gene] as usize..old.offsets[gene + 1] as usize)
                     .find(|&s| usize::from(old.hidden[s]) == unit);
                 let expected = was.map_or(dense[gene * n_hidden + unit], |s| trained[s]);
                 prop_assert_eq!(weight, expected);
                 prop_assert!(was.is_some() || weight.abs() <= 0.3);
+                prop_assert_eq!(of_zeros[0][slot], was.map_or(0.0, |s| trained[s]));
             }
         }
     }

@@ -175,6 +175,7 @@ if check 'CUDA toolkit' toolkit && check build build && [ "${1-}" != build ]; th
     check 'cuda_speed runs' on_cpu plain "$programs/cuda_speed" "${small[@]}"
     check 'cuda_speed, counts of batches that are fetched' \
       on_cpu plain "$programs/cuda_speed" "${small[@]}" --batches 3 --fetch
+    check 'cuda_speed, sparse products' on_cpu plain "$programs/cuda_speed" "${small[@]}" --sparse --adjust
     for what in test bench; do check "gpu-tests.sh $what, dry run" gpu_tests $what; done
     check 'tests notice faults of kernels' \
       tests/cuda_on_cpu/seeded_faults.sh "$emulator" "$programs/cuda_tests"

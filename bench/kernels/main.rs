@@ -1,4 +1,5 @@
-//! Times of the hot passes for one mini-batch: 128 cells, 20,000 genes, 8 % non-zero, 128 hidden units, one thread.
+//! Times of the hot passes for one mini-batch: 128 cells, 20,000 genes, 8 % non-zero, 128 hidden units, one thread; and of
+//! an adjustment of the connections.
 //!
 //!     cargo run --release --manifest-path bench/kernels/Cargo.toml -- --bench
 
@@ -12,8 +13,10 @@ use scvae::counts::{filter, CountMatrix};
 use scvae::kernels::{
     self, DecodeLossInput, GeneStatistic, Head, Likelihood, Segment, Wiring, Workspace,
 };
-use scvae::layers::{wire, ConnectionMask};
-use scvae::sampling::MiniBatch;
+use scvae::layers::{
+    adjust, unwire, wire, AdjustmentRules, ConnectionMask, Inheritance, StartingWeights,
+};
+use scvae::sampling::{MiniBatch, Streams};
 
 const N_CELLS: usize = 128;
 const N_GENES: usize = 20_000;
@@ -192,6 +195,36 @@ fn batches(c: &mut Criterion) {
     }
 }
 
+/// What the host does in an adjustment of connections: which change, their compact form, and where values go.
+fn adjustment(c: &mut Criterion) {
+    let s = Step::new();
+    let rules = AdjustmentRules::default();
+    let start = StartingWeights {
+        streams: Streams::new(1),
+        layer: 0,
+        bound: 0.1,
+    };
+    let need: Vec<f64> = (0..N_GENES)
+        .map(|gene| (gene * 7919 % N_GENES) as f64)
+        .collect();
+    let list = s.wiring.mask(0);
+    let weight = |gene: usize, unit: usize| {
+        let (units, slots) = list.gene(gene);
+        let place = units.binary_search(&(unit as u16));
+        place.map_or(f32::INFINITY, |place| s.weights[slots[place] as usize])
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    c.bench_function("adjust the connections", |b| {
+        b.iter(|| {
+            let mut masks = unwire(black_box(&s.wiring));
+            adjust(&mut masks[0], &need, &weight, &rules, &mut rng);
+            let new = wire(&masks);
+            let inheritance = Inheritance::new(&s.wiring, &new);
+            start.fresh(&inheritance, &new)
+        });
+    });
+}
+
 /// What the machine can do at most: copying, and multiply-adds that stay in registers.
 fn limits(c: &mut Criterion) {
     let from = vec![1u8; COPIED];
@@ -231,6 +264,6 @@ impl WithSimd for MultiplyAdds {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = limits, kernels, batches
+    targets = limits, kernels, batches, adjustment
 }
 criterion_main!(benches);

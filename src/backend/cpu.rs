@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use pulp::Arch;
+use rayon::prelude::*;
 
 use super::host_values::HostValues;
 use super::{
@@ -51,6 +52,28 @@ impl Backend for Cpu {
 
     fn wiring(&self, host: &Arc<Wiring>) -> CandleResult<Arc<Wiring>> {
         Ok(host.clone())
+    }
+
+    fn carry(&self, old: &Tensor, from: &Tensor, fresh: &[f32]) -> CandleResult<Tensor> {
+        let (last, from) = (old.rank() - 1, from.to_vec1::<u32>()?);
+        let n_old = old.dim(last)?;
+        if from
+            .iter()
+            .any(|&place| place as usize >= n_old + fresh.len())
+        {
+            bail!("{n_old} values and {} new ones are too few", fresh.len());
+        }
+        let old_values = HostValues::of(old)?;
+        let rows = old_values.chunks_exact(n_old.max(1));
+        let moved = rows.flat_map(|row| -> Vec<f32> {
+            let places = from.par_iter().map(|&place| place as usize);
+            let value = |place: usize| row.get(place).copied();
+            places
+                .map(|place| value(place).unwrap_or_else(|| fresh[place - n_old]))
+                .collect()
+        });
+        let shape = [&old.dims()[..last], &[from.len()]].concat();
+        Tensor::from_vec(moved.collect(), shape, &Device::Cpu)
     }
 
     fn encode(

@@ -7,8 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use candle_core::backend::BackendStorage;
-use candle_core::backprop::GradStore;
-use candle_core::op::BackpropOp;
 use candle_core::{
     bail, CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result as CandleResult, Shape,
     Storage, Tensor, TensorId,
@@ -79,29 +77,26 @@ impl Recording {
         Ok((done?, recording))
     }
 
-    /// A scalar that was recorded, in a form in which the tensor library finds its gradient.
-    pub(crate) fn end(&mut self, scalar: &Tensor) -> CandleResult<Tensor> {
-        let made = self.operations.iter_mut().rev();
-        let Some(operation) = made.into_iter().find(|o| o.result.id() == scalar.id()) else {
-            return Ok(scalar.clone());
-        };
-        let storage = {
-            let (storage, layout) = scalar.storage_and_layout();
-            storage.try_clone(layout)?
-        };
-        operation.result = Tensor::from_storage(storage, scalar.shape(), BackpropOp::none(), true);
-        Ok(operation.result.clone())
+    /// Whether nothing was computed on a card.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.operations.is_empty()
     }
 
-    /// Takes the gradients that the tensor library found back to everything that was recorded.
+    /// Takes the gradients of some results back to everything that was recorded; results are scalars.
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub(crate) fn back(&self, found: &GradStore) -> CandleResult<HashMap<TensorId, Tensor>> {
+    pub(crate) fn back(
+        &self,
+        of_results: &[(&Tensor, f64)],
+    ) -> CandleResult<HashMap<TensorId, Tensor>> {
         let mut gradients = HashMap::new();
+        for &(result, gradient) in of_results.iter().filter(|(_, gradient)| *gradient != 0.0) {
+            let gradient = Tensor::full(gradient as f32, result.shape(), result.device())?;
+            gradients.insert(result.id(), gradient);
+        }
         for operation in self.operations.iter().rev() {
-            let own = gradients.remove(&operation.result.id());
-            let Some(own) = own.or_else(|| found.get(&operation.result).cloned()) else {
+            let Some(own) = gradients.remove(&operation.result.id()) else {
                 continue;
             };
             let of_inputs = (operation.way_back)(&own)?;

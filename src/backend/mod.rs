@@ -26,7 +26,7 @@ use crate::Result;
 pub use crate::kernels::AdamRule;
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
-pub use cuda::{Cuda, CudaCells, CudaCounts, CudaMiniBatch, CudaWiring, Scratch};
+pub use cuda::{Cuda, CudaCells, CudaCounts, CudaMiniBatch, CudaWiring, HeadProducts, Scratch};
 pub use device::{
     allow_tf32, check_device, cuda_missing, cuda_versions, devices, on_device, DeviceInfo, OnDevice,
 };
@@ -81,6 +81,21 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     /// # Errors
     /// When memory cannot be had.
     fn wiring(&self, host: &Arc<Wiring>) -> CandleResult<Self::Wiring>;
+
+    /// Values of connections, the last dimension of `old`, when connections change: each of the new ones has the value at
+    /// its place of `from`, whole numbers of 32 bits; beyond the last of the old, those of `fresh` follow, for every row.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    fn carry(&self, old: &Tensor, from: &Tensor, fresh: &[f32]) -> CandleResult<Tensor> {
+        let last = old.rank() - 1;
+        if fresh.is_empty() {
+            return old.index_select(from, last);
+        }
+        let of_all = Tensor::new(fresh, self.device())?
+            .broadcast_as([&old.dims()[..last], &[fresh.len()]].concat())?;
+        Tensor::cat(&[old, &of_all.contiguous()?], last)?.index_select(from, last)
+    }
 
     /// First layer: `bias + input (M * W)`, cells x hidden units; `bias` has one value per hidden unit.
     ///

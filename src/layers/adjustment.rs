@@ -2,6 +2,7 @@
 
 use rand::seq::{IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionMask;
@@ -153,7 +154,7 @@ impl Adjustment for ByNeed<'_> {
 /// Connections with small weights are removed, one per gene.
 pub struct ByWeight<'a> {
     /// The weight of a gene's connection to a hidden unit.
-    pub weight: &'a dyn Fn(usize, usize) -> f32,
+    pub weight: &'a (dyn Fn(usize, usize) -> f32 + Sync),
     /// Share of all connections' absolute weights under which a weight counts as small.
     pub quantile: f64,
     /// And the absolute weight under which it does.
@@ -163,16 +164,26 @@ pub struct ByWeight<'a> {
 }
 
 impl ByWeight<'_> {
-    fn cutoff(&self, mask: &ConnectionMask) -> Option<f32> {
-        let sizes = (0..mask.n_genes()).flat_map(|gene| {
-            let units = mask.units(gene);
-            units.map(move |unit| (self.weight)(gene, unit).abs())
-        });
-        let mut sizes: Vec<f32> = sizes.collect();
-        let last = sizes.len().checked_sub(1)?;
-        let rank = ((self.quantile * sizes.len() as f64) as usize).min(last);
-        let at_quantile = *sizes.select_nth_unstable_by(rank, f32::total_cmp).1;
-        Some(at_quantile.min(self.limit as f32))
+    /// Gene, unit and absolute weight of the connections that count as small, in the order of the genes and their units.
+    fn small(&self, mask: &ConnectionMask) -> Vec<(usize, usize, f32)> {
+        let below = |limit: f32| move |&(_, _, size): &(usize, usize, f32)| size < limit;
+        let genes = (0..mask.n_genes()).into_par_iter();
+        let mut small: Vec<_> = genes
+            .flat_map_iter(|gene| {
+                let units = mask.units(gene);
+                units.map(move |unit| (gene, unit, (self.weight)(gene, unit).abs()))
+            })
+            .filter(below(self.limit as f32))
+            .collect();
+        // Whatever the quantile of all is, it lies among these, or is not the smaller of the two limits.
+        let n = mask.total();
+        let rank = ((self.quantile * n as f64) as usize).min(n.saturating_sub(1));
+        if rank < small.len() {
+            let mut sizes: Vec<f32> = small.iter().map(|&(_, _, size)| size).collect();
+            let quantile = *sizes.select_nth_unstable_by(rank, f32::total_cmp).1;
+            small.retain(below(quantile));
+        }
+        small
     }
 }
 
@@ -181,25 +192,16 @@ impl Adjustment for ByWeight<'_> {
         if self.n_losing == 0 {
             return Changes::default();
         }
-        let Some(cutoff) = self.cutoff(mask.mask) else {
-            return Changes::default();
-        };
-        let small = |gene: usize| -> Vec<usize> {
-            let units = mask.mask.units(gene);
-            units
-                .filter(|&unit| (self.weight)(gene, unit).abs() < cutoff)
-                .collect()
-        };
-        let genes = (0..mask.mask.n_genes()).filter(|&g| mask.mask.n_of_gene(g) > mask.least);
-        let mut candidates: Vec<(usize, Vec<usize>)> = genes
-            .map(|gene| (gene, small(gene)))
-            .filter(|(_, units)| !units.is_empty())
+        let small = self.small(mask.mask);
+        let by_gene = small.chunk_by(|a, b| a.0 == b.0);
+        let mut candidates: Vec<_> = by_gene
+            .filter(|small| mask.mask.n_of_gene(small[0].0) > mask.least)
             .collect();
         candidates.shuffle(rng);
         candidates.truncate(self.n_losing);
-        for (gene, units) in &candidates {
-            if let Some(&unit) = units.iter().choose(rng) {
-                mask.mask.disconnect(*gene, unit);
+        for small in &candidates {
+            if let Some(&(gene, unit, _)) = small.iter().choose(rng) {
+                mask.mask.disconnect(gene, unit);
             }
         }
         Changes {
@@ -261,7 +263,7 @@ fn at_random(
 pub fn adjust(
     mask: &mut ConnectionMask,
     need: &[f64],
-    weight: &dyn Fn(usize, usize) -> f32,
+    weight: &(dyn Fn(usize, usize) -> f32 + Sync),
     rules: &AdjustmentRules,
     rng: &mut ChaCha8Rng,
 ) -> Changes {

@@ -21,4 +21,4 @@ pub use dense::Dense;
 pub use mask::ConnectionMask;
 pub use norm::BatchNorm;
 pub use sparse::{sparse_encode, sparse_shift};
-pub use wiring::{connections_of_genes, unwire, wire, Inheritance, StartingWeights};
+pub use wiring::{connections_of_genes, unwire, wire, Inheritance, Moves, StartingWeights};

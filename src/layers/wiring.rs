@@ -1,31 +1,60 @@
 //! From masks to the compact form the kernels read. Only connections that exist have a weight in memory.
 
+use std::ops::Range;
+
+use candle_core::{Device, Result as CandleResult, Tensor};
 use rand::Rng;
+use rayon::prelude::*;
 
 use super::ConnectionMask;
+use crate::backend::Backend;
 use crate::kernels::{ConnectionList, Wiring};
 use crate::sampling::{Purpose, Streams};
 
+/// Genes that a thread works on at a time.
+const GENES_OF_PART: usize = 512;
+
 /// Builds the compact form of the masks, one per batch or one for all.
 pub fn wire(masks: &[ConnectionMask]) -> Wiring {
-    let (n_genes, n_hidden) = (masks[0].n_genes(), masks[0].n_hidden());
     let mut all = masks[0].clone();
     for mask in &masks[1..] {
         all.unite(mask);
     }
-    let mut wiring = Wiring {
-        n_hidden,
+    let parts: Vec<Wiring> = parts_of_genes(all.n_genes())
+        .map(|genes| wire_genes(masks, &all, genes))
+        .collect();
+    let mut parts = parts.into_iter();
+    let mut wiring = parts
+        .next()
+        .unwrap_or_else(|| wire_genes(masks, &all, 0..0));
+    for part in parts {
+        append(&mut wiring, &part);
+    }
+    wiring
+}
+
+fn parts_of_genes(n_genes: usize) -> impl IndexedParallelIterator<Item = Range<usize>> {
+    let n_parts = n_genes.div_ceil(GENES_OF_PART);
+    let parts = (0..n_parts).into_par_iter();
+    parts.map(move |part| {
+        let first = part * GENES_OF_PART;
+        first..(first + GENES_OF_PART).min(n_genes)
+    })
+}
+
+/// The wiring of some genes by themselves; `all` are the connections of any mask.
+fn wire_genes(masks: &[ConnectionMask], all: &ConnectionMask, genes: Range<usize>) -> Wiring {
+    let lists = masks.iter().map(|_| ConnectionList {
         offsets: vec![0],
-        hidden: Vec::with_capacity(all.total()),
-        masks: masks
-            .iter()
-            .map(|_| ConnectionList {
-                offsets: vec![0],
-                ..ConnectionList::default()
-            })
-            .collect(),
+        ..ConnectionList::default()
+    });
+    let mut wiring = Wiring {
+        n_hidden: all.n_hidden(),
+        offsets: vec![0],
+        hidden: Vec::new(),
+        masks: lists.collect(),
     };
-    for gene in 0..n_genes {
+    for gene in genes {
         for unit in all.units(gene) {
             let slot = wiring.hidden.len() as u32;
             wiring.hidden.push(unit as u16);
@@ -42,6 +71,23 @@ pub fn wire(masks: &[ConnectionMask]) -> Wiring {
         }
     }
     wiring
+}
+
+/// Puts the genes of another wiring behind those of one.
+fn append(wiring: &mut Wiring, more: &Wiring) {
+    let n_slots = wiring.hidden.len() as u32;
+    wiring.hidden.extend(&more.hidden);
+    wiring.offsets.extend(moved(&more.offsets[1..], n_slots));
+    for (list, more) in wiring.masks.iter_mut().zip(&more.masks) {
+        let n = list.hidden.len() as u32;
+        list.offsets.extend(moved(&more.offsets[1..], n));
+        list.slots.extend(moved(&more.slots, n_slots));
+        list.hidden.extend(&more.hidden);
+    }
+}
+
+fn moved(places: &[u32], by: u32) -> impl Iterator<Item = u32> + '_ {
+    places.iter().map(move |&place| place + by)
 }
 
 /// Recovers the masks from their compact form.
@@ -72,38 +118,101 @@ pub fn connections_of_genes(wiring: &Wiring) -> Vec<u16> {
         .collect()
 }
 
-/// Where the weights of connections that stay have moved, when connections change.
+/// Where the values of connections that stay have moved, when connections change.
 #[derive(Debug, Clone)]
 pub struct Inheritance {
-    /// For each new slot, the old one with the same gene and hidden unit, if there is one.
-    from: Vec<Option<u32>>,
+    /// For each new slot, the old one with the same gene and hidden unit; if there is none, `n_old` plus its place among
+    /// the connections that are new.
+    from: Vec<u32>,
+    n_old: u32,
 }
 
 impl Inheritance {
     /// From one wiring to another of the same genes.
     pub fn new(old: &Wiring, new: &Wiring) -> Self {
-        let mut from = Vec::with_capacity(new.n_slots());
-        for gene in 0..new.n_genes() {
-            let old_slots = old.offsets[gene] as usize..old.offsets[gene + 1] as usize;
-            let mut candidate = old_slots.start;
-            for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
-                let unit = new.hidden[slot];
-                while candidate < old_slots.end && old.hidden[candidate] < unit {
-                    candidate += 1;
-                }
-                let same = candidate < old_slots.end && old.hidden[candidate] == unit;
-                from.push(same.then_some(candidate as u32));
-            }
+        let parts: Vec<_> = parts_of_genes(new.n_genes())
+            .map(|genes| same_connections(old, new, genes))
+            .collect();
+        let n_old = old.n_slots() as u32;
+        let mut next = n_old;
+        let from = parts.into_iter().flatten().map(|same| {
+            same.unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            })
+        });
+        Inheritance {
+            from: from.collect(),
+            n_old,
         }
-        Inheritance { from }
     }
 
-    /// Values of the old slots at their new places; `fresh` are those of the connections that are new.
-    pub fn carry(&self, old: &[f32], fresh: impl Fn(usize) -> f32) -> Vec<f32> {
+    /// The same, where a device reads it.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn on(&self, device: &Device) -> CandleResult<Moves> {
+        Ok(Moves {
+            from: Tensor::new(&self.from[..], device)?,
+            n_fresh: self.fresh().count(),
+        })
+    }
+
+    /// Slots of the connections that are new, increasing.
+    fn fresh(&self) -> impl Iterator<Item = usize> + '_ {
         let slots = self.from.iter().enumerate();
         slots
-            .map(|(slot, from)| from.map_or_else(|| fresh(slot), |old_slot| old[old_slot as usize]))
-            .collect()
+            .filter(|&(_, &from)| from >= self.n_old)
+            .map(|(slot, _)| slot)
+    }
+}
+
+/// For each new slot of some genes, the old one with the same gene and hidden unit.
+fn same_connections(old: &Wiring, new: &Wiring, genes: Range<usize>) -> Vec<Option<u32>> {
+    let mut found = Vec::new();
+    for gene in genes {
+        let old_slots = old.offsets[gene]..old.offsets[gene + 1];
+        let mut candidate = old_slots.start;
+        for slot in new.offsets[gene] as usize..new.offsets[gene + 1] as usize {
+            let unit = new.hidden[slot];
+            while candidate < old_slots.end && old.hidden[candidate as usize] < unit {
+                candidate += 1;
+            }
+            let same = candidate < old_slots.end && old.hidden[candidate as usize] == unit;
+            found.push(same.then_some(candidate));
+        }
+    }
+    found
+}
+
+/// An [`Inheritance`] on a device: values are moved where they lie.
+#[derive(Debug, Clone)]
+pub struct Moves {
+    from: Tensor,
+    n_fresh: usize,
+}
+
+impl Moves {
+    /// Connections that are new.
+    pub fn n_fresh(&self) -> usize {
+        self.n_fresh
+    }
+
+    /// Values of the old slots, the last dimension of `old`, at their new places. `fresh` are those of the connections that
+    /// are new, in their order, zeros if none are given.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn carry<B: Backend>(
+        &self,
+        backend: &B,
+        old: &Tensor,
+        fresh: Option<&[f32]>,
+    ) -> CandleResult<Tensor> {
+        match fresh {
+            Some(fresh) => backend.carry(old, &self.from, fresh),
+            None => backend.carry(old, &self.from, &vec![0.0; self.n_fresh]),
+        }
     }
 }
 
@@ -123,26 +232,26 @@ pub struct StartingWeights {
 impl StartingWeights {
     /// The weights of all slots of a wiring.
     pub fn all(&self, wiring: &Wiring) -> Vec<f32> {
-        self.fill(wiring, |_| None)
+        self.of_slots(wiring, 0..wiring.n_slots())
     }
 
-    /// The weights of a new wiring: inherited where the connection existed, else the starting weight.
-    pub fn inherit(&self, weights: &[f32], from: &Inheritance, wiring: &Wiring) -> Vec<f32> {
-        self.fill(wiring, |slot| from.from[slot].map(|s| weights[s as usize]))
+    /// The weights of the connections that are new.
+    pub fn fresh(&self, inheritance: &Inheritance, wiring: &Wiring) -> Vec<f32> {
+        self.of_slots(wiring, inheritance.fresh())
     }
 
-    fn fill(&self, wiring: &Wiring, known: impl Fn(usize) -> Option<f32>) -> Vec<f32> {
+    /// The weights of some slots, which increase.
+    fn of_slots(&self, wiring: &Wiring, slots: impl Iterator<Item = usize>) -> Vec<f32> {
         let mut rng = self.streams.stream(Purpose::Weights, self.layer);
-        let mut weights = Vec::with_capacity(wiring.n_slots());
-        for gene in 0..wiring.n_genes() {
-            for slot in wiring.offsets[gene] as usize..wiring.offsets[gene + 1] as usize {
-                weights.push(known(slot).unwrap_or_else(|| {
-                    let cell = gene * wiring.n_hidden + usize::from(wiring.hidden[slot]);
-                    rng.set_word_pos(cell as u128);
-                    self.bound * (2.0 * rng.random::<f32>() - 1.0)
-                }));
+        let mut gene = 0;
+        let weights = slots.map(|slot| {
+            while wiring.offsets[gene + 1] as usize <= slot {
+                gene += 1;
             }
-        }
-        weights
+            let place = gene * wiring.n_hidden + usize::from(wiring.hidden[slot]);
+            rng.set_word_pos(place as u128);
+            self.bound * (2.0 * rng.random::<f32>() - 1.0)
+        });
+        weights.collect()
     }
 }

@@ -18,7 +18,7 @@ pub struct Loss {
     pub kl: Tensor,
     /// The sums over cells that the criterion asks for, statistics x segments x genes; where gradients are wanted.
     pub gene_sums: Option<Tensor>,
-    /// What came before, as far as the tensor library does not know of it.
+    /// What came before on a card, of which the tensor library does not know.
     pub(super) recording: Recording,
     /// Of the decoder's last layer, whose gradients are found together with the loss.
     pub(super) last_layer: BTreeMap<TensorId, Gradient>,
@@ -40,13 +40,18 @@ pub enum Gradient {
 
 /// Gradients of `reconstruction + kl_weight * kl` with respect to the model's parameters.
 pub struct Gradients {
-    propagated: GradStore,
-    recorded: HashMap<candle_core::TensorId, Tensor>,
+    propagated: Propagated,
     last_layer: BTreeMap<TensorId, Gradient>,
 }
 
+/// Gradients by tensor.
+enum Propagated {
+    ByLibrary(GradStore),
+    Recorded(HashMap<candle_core::TensorId, Tensor>),
+}
+
 impl Loss {
-    /// `reconstruction + kl_weight * kl`, a scalar.
+    /// `reconstruction + kl_weight * kl`, a scalar. What was computed on a card has gradients by [`Loss::gradients`] only.
     ///
     /// # Errors
     /// When memory cannot be had.
@@ -59,9 +64,13 @@ impl Loss {
     /// # Errors
     /// When memory cannot be had.
     pub fn gradients(&self, kl_weight: f64) -> CandleResult<Gradients> {
-        let propagated = self.total(kl_weight)?.backward()?;
+        let propagated = if self.recording.is_empty() {
+            Propagated::ByLibrary(self.total(kl_weight)?.backward()?)
+        } else {
+            let of_results = [(&self.reconstruction, 1.0), (&self.kl, kl_weight)];
+            Propagated::Recorded(self.recording.back(&of_results)?)
+        };
         Ok(Gradients {
-            recorded: self.recording.back(&propagated)?,
             propagated,
             last_layer: self.last_layer.clone(),
         })
@@ -74,8 +83,10 @@ impl Gradients {
         match self.last_layer.get(&id) {
             Some(gradient) => Some(gradient.clone()),
             None => {
-                let recorded = self.recorded.get(&parameter.as_tensor().id());
-                let gradient = recorded.or_else(|| self.propagated.get(parameter));
+                let gradient = match &self.propagated {
+                    Propagated::ByLibrary(found) => found.get(parameter),
+                    Propagated::Recorded(found) => found.get(&parameter.as_tensor().id()),
+                };
                 gradient.cloned().map(Gradient::Whole)
             }
         }

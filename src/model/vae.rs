@@ -16,7 +16,8 @@ use crate::backend::{known_result, Backend, CountLossInput, Cpu, Recording};
 use crate::batches::{Design, InitialValues};
 use crate::kernels::{Segment, Wiring};
 use crate::layers::{
-    unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense, Inheritance, StartingWeights,
+    unwire, wire, BatchModule, BatchNorm, ConnectionMask, Dense, Inheritance, Moves,
+    StartingWeights,
 };
 use crate::sampling::{CellRows, MiniBatch, Purpose, Streams};
 use crate::{Error, Result};
@@ -207,10 +208,8 @@ impl<B: Backend> Vae<B> {
         mode: &mut Mode,
         memory: &mut B::LossMemory,
     ) -> Result<Loss> {
-        let (mut loss, mut recording) =
+        let (mut loss, recording) =
             Recording::of(|| self.recorded_loss(cells, noise, mode, memory))?;
-        loss.reconstruction = recording.end(&loss.reconstruction)?;
-        loss.kl = recording.end(&loss.kl)?;
         loss.recording = recording;
         Ok(loss)
     }
@@ -279,9 +278,10 @@ impl<B: Backend> Vae<B> {
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn rewire(&mut self, masks: &[ConnectionMask]) -> Result<Inheritance> {
+    pub fn rewire(&mut self, masks: &[ConnectionMask]) -> Result<Moves> {
         let wiring = Arc::new(wire(masks));
         let inheritance = Inheritance::new(&self.wiring, &wiring);
+        let moves = inheritance.on(self.backend.device())?;
         let start = starting_weights(&self.settings, wiring.n_genes());
         let mut layers = vec![
             (&mut self.encoder.weights, start.encoder),
@@ -291,13 +291,14 @@ impl<B: Backend> Vae<B> {
             layers.push((&mut head.weights, start.dropout));
         }
         layers.into_par_iter().try_for_each(|(weights, start)| {
-            let moved = start.inherit(&weights.to_vec1()?, &inheritance, &wiring);
-            *weights = Var::from_vec(moved, wiring.n_slots(), weights.device())?;
+            let fresh = start.fresh(&inheritance, &wiring);
+            let moved = moves.carry(&self.backend, weights, Some(&fresh))?;
+            *weights = Var::from_tensor(&moved)?;
             CandleResult::Ok(())
         })?;
         self.device_wiring = self.backend.wiring(&wiring)?;
         self.wiring = wiring;
-        Ok(inheritance)
+        Ok(moves)
     }
 
     /// Number of effective parameters: weights of existing connections, all heads, normalisation and biases.

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
-use rayon::prelude::*;
 
 use crate::backend::{AdamRule, AdamUpdate, Backend};
-use crate::layers::Inheritance;
+use crate::layers::Moves;
 use crate::model::{Gradient, Gradients, TensorId};
 
 const BETAS: [f32; 2] = [0.9, 0.999];
@@ -95,16 +94,11 @@ impl Adam {
     ///
     /// # Errors
     /// When memory cannot be had.
-    pub fn rewire(&mut self, inheritance: &Inheritance) -> CandleResult<()> {
+    pub fn rewire<B: Backend>(&mut self, backend: &B, moves: &Moves) -> CandleResult<()> {
         let all = self.moments.iter_mut().filter(|(id, _)| id.is_sparse());
-        let all: Vec<&mut Tensor> = all.map(|(_, moments)| moments).collect();
-        all.into_par_iter().try_for_each(|moments| {
-            let of_both = moments.flatten_all()?.to_vec1::<f32>()?;
-            let (first, second) = of_both.split_at(of_both.len() / 2);
-            let moved = [first, second].map(|old| inheritance.carry(old, |_| 0.0));
-            let shape = (2, moved[0].len());
-            *moments = Tensor::from_vec(moved.concat(), shape, moments.device())?;
-            Ok(())
-        })
+        for (_, moments) in all {
+            *moments = moves.carry(backend, moments, None)?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! The training loop: mini-batches, losses, weights (stage I), connections (stage II), validation.
 
-use std::cell::RefCell;
 use std::time::Instant;
 
 use candle_core::{Result as CandleResult, Tensor};
@@ -325,20 +324,11 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 continue;
             }
             let list = wiring.mask(m);
-            // One gene is asked about after the other: its weights are laid out once. A connection added a moment ago has
-            // none yet: it is never pruned for being small.
-            let laid_out = RefCell::new((usize::MAX, vec![f32::INFINITY; wiring.n_hidden]));
+            // A connection added a moment ago has no weight yet: it is never pruned for being small.
             let weight = |gene: usize, unit: usize| {
-                let (of_gene, row) = &mut *laid_out.borrow_mut();
-                if *of_gene != gene {
-                    *of_gene = gene;
-                    row.fill(f32::INFINITY);
-                    let (units, slots) = list.gene(gene);
-                    for (&unit, &slot) in units.iter().zip(slots) {
-                        row[usize::from(unit)] = weights[slot as usize];
-                    }
-                }
-                row[unit]
+                let (units, slots) = list.gene(gene);
+                let place = units.binary_search(&(unit as u16));
+                place.map_or(f32::INFINITY, |place| weights[slots[place] as usize])
             };
             let sums = state.gene_sums.values.narrow(0, m, 1)?.flatten_all()?;
             let need = self.criterion.need(&GeneSums {
@@ -351,8 +341,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
             changed += adjust(mask, &need, &weight, &rules, rng).total();
         }
         state.gene_sums.clear()?;
-        let inheritance = state.model.rewire(&masks)?;
-        state.optimiser.rewire(&inheritance)?;
+        let moves = state.model.rewire(&masks)?;
+        state.optimiser.rewire(state.model.backend(), &moves)?;
         Ok(changed)
     }
 

@@ -4,11 +4,12 @@ use candle_core::{Device, Tensor, Var};
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use scvae::backend::{
-    AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadTensors, LinearVars, LossTensors,
-    NormRule, NormTensors,
+    AdamRule, Backend, CountLoss, CountLossInput, Cpu, HeadProducts, HeadTensors, LinearVars,
+    LossTensors, NormRule, NormTensors,
 };
 use scvae::counts::filter;
 use scvae::kernels::{GeneStatistic, Likelihood, Segment};
+use scvae::layers::Inheritance;
 use scvae::sampling::DropoutDraw;
 
 use crate::card;
@@ -64,6 +65,28 @@ fn counts_make_the_same_minibatch_wherever_they_are_kept() {
 }
 
 #[test]
+fn values_follow_connections_that_change() {
+    let [old, new] = [16, 24].map(|n_hidden| Problem::new(40, n_hidden, &[9], 1).wiring);
+    for (old, new) in [(&old, &new), (&new, &old), (&old, &old)] {
+        let inheritance = Inheritance::new(old, new);
+        let values: Vec<f32> = (0..2 * old.n_slots()).map(|slot| slot as f32).collect();
+        let values = Tensor::from_vec(values, (2, old.n_slots()), &Device::Cpu).unwrap();
+        let fresh: Vec<f32> = (0..new.n_slots()).map(|slot| -1.0 - slot as f32).collect();
+        let moved = |device: &Device| {
+            let moves = inheritance.on(device).unwrap();
+            let fresh = &fresh[..moves.n_fresh()];
+            match device {
+                Device::Cpu => moves.carry(&Cpu, &values, Some(fresh)),
+                _ => moves.carry(card(), &there(&values), Some(fresh)),
+            }
+        };
+        let [cpu, found] = [&Device::Cpu, card().device()].map(|device| moved(device).unwrap());
+        assert_eq!(found.dims(), [2, new.n_slots()]);
+        assert_eq!(bits(&found), bits(&cpu));
+    }
+}
+
+#[test]
 fn first_and_last_layer_are_those_of_the_processor() {
     for mut problem in problems() {
         let (n_slots, n_hidden) = (problem.wiring.n_slots(), problem.wiring.n_hidden);
@@ -96,13 +119,19 @@ fn first_and_last_layer_are_those_of_the_processor() {
         let out = card().shift_backward(&there(&shift), &batches, &wiring, &there(&d_shift));
         assert_same(&out.unwrap(), &cpu, 1e-5, "shift_backward");
 
-        for bias_shape in [vec![n_genes], vec![n_segments, n_genes]] {
+        for (products, bias_shape) in [
+            (HeadProducts::Dense, vec![n_genes]),
+            (HeadProducts::Dense, vec![n_segments, n_genes]),
+            (HeadProducts::Sparse, vec![n_segments, n_genes]),
+        ] {
             let bias = problem.tensor(&bias_shape, -1.0, 1.0);
             let segments = problem.minibatch.segments.clone();
+            let card = card().clone().with_head_products(products);
+            let wiring = card.wiring(&problem.wiring).unwrap();
             let logits = Cpu
                 .decode(&d_out, &segments, &problem.wiring, &weights, &bias)
                 .unwrap();
-            let out = card()
+            let out = card
                 .decode(
                     &there(&d_out),
                     &segments,
@@ -112,10 +141,10 @@ fn first_and_last_layer_are_those_of_the_processor() {
                 )
                 .unwrap();
             assert_same(&out, &logits, 1e-5, "decode");
-            let shares = card().px_scale(&there(&logits)).unwrap();
+            let shares = card.px_scale(&there(&logits)).unwrap();
             assert_same(&shares, &Cpu.px_scale(&logits).unwrap(), 1e-5, "px_scale");
             let center = problem.tensor(&[n_genes, 1], 0.0, 5.0);
-            let log = card()
+            let log = card
                 .log_px_scale(&there(&logits), 1e4, &there(&center))
                 .unwrap();
             let cpu = Cpu.log_px_scale(&logits, 1e4, &center).unwrap();
@@ -126,7 +155,16 @@ fn first_and_last_layer_are_those_of_the_processor() {
 
 #[test]
 fn the_count_loss_is_that_of_the_processor() {
-    for mut problem in problems() {
+    // The last with more hidden units and genes than lie in shared memory at a time.
+    let large = Problem::new(300, 150, &[50, 0, 20], 3);
+    let mut all: Vec<_> = problems()
+        .into_iter()
+        .map(|problem| (problem, HeadProducts::Dense))
+        .collect();
+    let others = problems().into_iter().chain([large]);
+    all.extend(others.map(|problem| (problem, HeadProducts::Sparse)));
+    for (mut problem, products) in all {
+        let card = card().clone().with_head_products(products);
         let (n_genes, n_segments) = (problem.wiring.n_genes(), problem.segments().len());
         let n_slots = problem.wiring.n_slots();
         let hidden = problem.tensor(&[problem.n_cells(), problem.wiring.n_hidden], 0.0, 1.0);
@@ -140,8 +178,8 @@ fn the_count_loss_is_that_of_the_processor() {
             .unwrap();
         (log_theta[2], log_theta[3]) = (-70.0, 12.0);
         let log_theta = Tensor::from_vec(log_theta, n_genes, &Device::Cpu).unwrap();
-        let wiring = card().wiring(&problem.wiring).unwrap();
-        let on_card = card().minibatch(problem.minibatch.clone().into()).unwrap();
+        let wiring = card.wiring(&problem.wiring).unwrap();
+        let on_card = card.minibatch(problem.minibatch.clone().into()).unwrap();
         let all = [
             &scale,
             &dropout,
@@ -186,12 +224,12 @@ fn the_count_loss_is_that_of_the_processor() {
                 statistics: &GeneStatistic::ALL,
             };
             let mut memory = Default::default();
-            let found = card().count_loss(&input, true, &mut memory).unwrap();
-            let value = card().count_loss(&input, false, &mut memory).unwrap();
+            let found = card.count_loss(&input, true, &mut memory).unwrap();
+            let value = card.count_loss(&input, false, &mut memory).unwrap();
             assert!(value.gradients.is_none());
-            let again = card().count_loss(&input, true, &mut memory).unwrap();
+            let again = card.count_loss(&input, true, &mut memory).unwrap();
             let cpu = cpu.unwrap();
-            let name = format!("{likelihood:?}, {n_segments} segments");
+            let name = format!("{likelihood:?}, {n_segments} segments, {products:?}");
             assert_same(
                 &value.value,
                 &cpu.value,

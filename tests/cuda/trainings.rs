@@ -4,7 +4,7 @@ use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Poisson;
-use scvae::backend::{Backend, Cpu};
+use scvae::backend::{Backend, Cpu, HeadProducts};
 use scvae::batches::Design;
 use scvae::counts::{filter, CountMatrix, CountsView};
 use scvae::kernels::Likelihood;
@@ -135,8 +135,9 @@ fn the_same_seed_gives_the_same_bits() {
         ..Settings::default()
     };
     let fetches = card().clone().with_counts_of_at_most(0);
-    let [first, second, fetched] =
-        [card(), card(), &fetches].map(|card| trained(card, &problem, &settings));
+    let sparse = card().clone().with_head_products(HeadProducts::Sparse);
+    let [first, second, fetched, by_connections, again] =
+        [card(), card(), &fetches, &sparse, &sparse].map(|card| trained(card, &problem, &settings));
     let bits = |trained: &Trained<scvae::backend::Cuda>| {
         let tensors = trained.model.snapshot().unwrap().tensors.into_values();
         tensors
@@ -148,6 +149,12 @@ fn the_same_seed_gives_the_same_bits() {
         bits(&first),
         bits(&fetched),
         "counts that are fetched step by step"
+    );
+    assert_eq!(bits(&by_connections), bits(&again), "sparse products");
+    let losses = [&first, &by_connections].map(|found| found.history.epochs[1].elbo_train);
+    assert!(
+        (losses[0] - losses[1]).abs() < error(1e-4) * losses[0].abs(),
+        "dense and sparse products: {losses:?}"
     );
 }
 

@@ -117,6 +117,16 @@ fault 'a count too many of a cell is gathered' minibatch.cu \
   'i < a.cells.offsets[row + 1]' 'i <= a.cells.offsets[row + 1]'
 fault 'counts beyond the last cell are read, and not used' count_loss.cu \
   'const bool above = first + i < n && counts[i] > 0.0f;' 'const bool above = counts[i] > 0.0f && first + i < n;'
+fault 'no barrier of the warp before connections that other lanes read are overwritten' sparse_heads.cu \
+  'sum[k][h][j] += one.weights[h] * x;
+                    }
+                }
+                __syncwarp();' \
+  'sum[k][h][j] += one.weights[h] * x;
+                    }
+                }'
+fault 'a connection too many of a part of the genes' sparse_heads.cu \
+  'a.genes[i] < behind' 'a.genes[i] <= behind'
 fault 'a struct of another size than that of the PTX' sums.cu \
   'struct SumPartsArgs {' 'struct SumPartsArgs { u64 more;'
 

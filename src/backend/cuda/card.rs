@@ -29,7 +29,7 @@ macro_rules! ptx {
 }
 
 /// The modules and the kernels in them.
-pub(super) const MODULES: [(&str, &[&str]); 12] = [
+pub(super) const MODULES: [(&str, &[&str]); 13] = [
     (
         ptx!("activate"),
         &["activate", "activate_back", "apply", "apply_back"],
@@ -91,6 +91,18 @@ pub(super) const MODULES: [(&str, &[&str]); 12] = [
         ptx!("softmax"),
         &["log_sum_of_parts", "log_sum", "shares", "add_bias"],
     ),
+    (
+        ptx!("sparse_heads"),
+        &[
+            "sparse_logits_of_1",
+            "sparse_logits_of_2",
+            "sparse_back_weights_of_1",
+            "sparse_back_weights_of_2",
+            "sparse_back_hidden_of_1",
+            "sparse_back_hidden_of_2",
+            "sparse_sum_weights",
+        ],
+    ),
     (ptx!("sums"), &["sum_parts", "add_gene_sums"]),
 ];
 
@@ -113,6 +125,8 @@ impl fmt::Debug for Card {
 pub(super) struct Grid {
     pub(super) blocks: (usize, usize),
     pub(super) threads: (u32, u32),
+    /// Blocks in the third direction.
+    pub(super) depth: usize,
 }
 
 impl Grid {
@@ -120,7 +134,13 @@ impl Grid {
         Grid {
             blocks,
             threads: (threads, 1),
+            depth: 1,
         }
+    }
+
+    /// With so many blocks in the third direction.
+    pub(super) fn deep(self, depth: usize) -> Self {
+        Grid { depth, ..self }
     }
 
     /// A thread for each of `n` values.
@@ -174,14 +194,14 @@ impl Card {
             bail!("there is no kernel {kernel}");
         };
         let (blocks, threads) = (grid.blocks, grid.threads);
-        if blocks.0 == 0 || blocks.1 == 0 {
+        if blocks.0 == 0 || blocks.1 == 0 || grid.depth == 0 {
             return Ok(());
         }
         let stream = self.cuda.cuda_stream();
         let mut builder = stream.launch_builder(function);
         builder.arg(arguments);
         let config = LaunchConfig {
-            grid_dim: (blocks.0 as u32, blocks.1 as u32, 1),
+            grid_dim: (blocks.0 as u32, blocks.1 as u32, grid.depth as u32),
             block_dim: (threads.0, threads.1, 1),
             shared_mem_bytes: 0,
         };

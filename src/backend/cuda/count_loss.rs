@@ -1,11 +1,11 @@
-//! The last layer and the count loss, forwards and backwards: `src/kernels/cuda/count_loss.cu` between two products of
-//! dense matrices.
+//! The last layer and the count loss, forwards and backwards: `src/kernels/cuda/count_loss.cu` between the products of
+//! the heads.
 
 use candle_core::{bail, Result as CandleResult, Tensor};
 
 use super::arguments::{Address, Bias, CountLoss as Arguments, MOST_STATISTICS};
 use super::card::{Card, Grid, Lent};
-use super::parts::{padded, product_over_genes};
+use super::heads::Heads;
 use super::rows::CELLS;
 use super::scratch::Scratch;
 use super::softmax::{log_sums, Summed};
@@ -17,38 +17,6 @@ use crate::{Error, Result};
 /// As in `count_loss.cu`.
 const THREADS: u32 = 256;
 const GENES: usize = 32;
-
-/// The logits of all heads, one below the other, rows x cells: dense products, one for each mask.
-pub(super) struct Logits {
-    pub(super) values: Tensor,
-    /// The masked dense matrices that gave them, by run of rows.
-    dense: Vec<Tensor>,
-}
-
-/// `weights hidden^T` without bias; `n_rows` rows for each head.
-pub(super) fn logits(
-    card: &Card,
-    hidden: &Tensor,
-    runs: &[(usize, std::ops::Range<usize>)],
-    wiring: &super::CudaWiring,
-    heads: &[&Tensor],
-    n_rows: usize,
-) -> CandleResult<Logits> {
-    let (mut values, mut matrices) = (Vec::new(), Vec::new());
-    for (mask, rows) in runs {
-        let dense = wiring.expand(card, *mask, heads, n_rows)?;
-        let own = hidden.narrow(0, rows.start, rows.len())?.contiguous()?;
-        values.push(dense.matmul(&own.t()?)?);
-        matrices.push(dense);
-    }
-    Ok(Logits {
-        values: match &values[..] {
-            [all] => all.clone(),
-            several => Tensor::cat(several, 1)?,
-        },
-        dense: matrices,
-    })
-}
 
 /// A bias as the kernels read it, of so many genes and segments.
 pub(super) fn bias_of(
@@ -77,13 +45,18 @@ pub(super) fn count_loss(
     check(input)?;
     let (m, wiring, parameters) = (input.minibatch, input.wiring, &input.parameters);
     let ((n_cells, _), n_genes) = (input.hidden.dims2()?, wiring.n_genes);
-    let n_rows = padded(n_genes, n_cells);
     let n_segments = m.segments.len();
     let runs = wiring.runs(&m.segments);
     let mut heads = vec![parameters.scale.weights];
     heads.extend(parameters.dropout.map(|head| head.weights));
-    let hidden = input.hidden.contiguous()?;
-    let logits = logits(card, &hidden, &runs, wiring, &heads, n_rows)?;
+    let heads = Heads {
+        card,
+        wiring,
+        weights: &heads,
+        hidden: &input.hidden.contiguous()?,
+        runs: &runs,
+    };
+    let logits = heads.logits()?;
 
     let (_scale, scale_bias) = bias_of(card, parameters.scale.bias, n_genes, n_segments)?;
     let dropout = parameters
@@ -104,7 +77,7 @@ pub(super) fn count_loss(
     let sums = log_sums(card, &summed, scratch)?;
 
     let tiles = n_cells.div_ceil(CELLS);
-    let blocks = n_rows.div_ceil(GENES);
+    let blocks = logits.n_rows.div_ceil(GENES);
     let n_statistics = input.statistics.len();
     let pieces = (m.rows.n_pieces(), n_genes);
     let loss = card.fresh::<f32>(())?;
@@ -129,7 +102,7 @@ pub(super) fn count_loss(
         dropout_bias: dropout.as_ref().map_or(scale_bias, |(_, bias)| *bias),
         rows: m.rows.arguments(),
         n_genes: n_genes as i32,
-        n_padded: n_rows as i32,
+        n_padded: logits.n_rows as i32,
         log_theta: log_theta.as_ref().map_or(nothing, |lent| lent.at),
         counts: at(&m.counts)?,
         log_library: at(&m.log_library)?,
@@ -179,21 +152,8 @@ pub(super) fn count_loss(
     card.launch("finish_genes", by_gene, &arguments)?;
 
     // The logits' gradients took their place.
-    let d_logits = logits.values;
-    let weights = wiring.gradients(card, heads.len())?;
-    let mut d_hidden = Vec::new();
-    for ((mask, rows), dense) in runs.iter().zip(&logits.dense) {
-        let (d_own, own) = match runs.len() {
-            1 => (d_logits.clone(), hidden.clone()),
-            _ => (
-                d_logits.narrow(1, rows.start, rows.len())?.contiguous()?,
-                hidden.narrow(0, rows.start, rows.len())?.contiguous()?,
-            ),
-        };
-        wiring.collect(card, *mask, &d_own.matmul(&own)?, &weights)?;
-        d_hidden.push(product_over_genes(card, &d_own, dense, n_rows)?);
-    }
-    let mut weights = weights.into_iter();
+    let back = heads.back(logits, scratch)?;
+    let mut weights = back.weights.into_iter();
     let mut head = |bias: Tensor| {
         weights
             .next()
@@ -205,10 +165,7 @@ pub(super) fn count_loss(
     Ok(CountLoss {
         value: loss,
         gradients: Some(CountLossGradients {
-            hidden: match &d_hidden[..] {
-                [all] => all.clone(),
-                several => Tensor::cat(several, 0)?,
-            },
+            hidden: back.hidden,
             scale,
             dropout: out_dropout.and_then(head),
             log_theta: parameters.log_theta.map(|_| out_log_theta),

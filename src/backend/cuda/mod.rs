@@ -11,6 +11,7 @@ mod counts;
 mod dense;
 mod dropout;
 mod found;
+mod heads;
 mod latent;
 mod modules;
 mod parts;
@@ -26,7 +27,8 @@ use candle_core::{bail, Device, Result as CandleResult, Shape, Tensor, Var};
 
 use self::arguments::{AddGeneSums, Address, Encode};
 use self::card::{address, Card, Grid};
-use self::count_loss::{bias_of, check_genes, logits};
+use self::count_loss::{bias_of, check_genes};
+use self::heads::Heads;
 use self::rows::DeviceRows;
 use super::{
     known_result, AdamRule, AdamUpdate, Backend, BatchStatistics, BeyondBatch, CountLoss,
@@ -39,6 +41,7 @@ use crate::Result;
 
 pub use self::cells::{CudaCells, CudaMiniBatch};
 pub use self::counts::CudaCounts;
+pub use self::heads::HeadProducts;
 pub use self::scratch::Scratch;
 pub use self::wiring::CudaWiring;
 
@@ -49,6 +52,7 @@ pub(super) use self::found::{cards, check, missing, open, versions};
 pub struct Cuda {
     card: Card,
     most_counts: Option<usize>,
+    products: HeadProducts,
 }
 
 /// Threads of a block of the encoder's kernel: hidden units, and groups that share a cell's counts.
@@ -63,6 +67,7 @@ impl Cuda {
         Ok(Cuda {
             card: Card::new(ordinal)?,
             most_counts: None,
+            products: HeadProducts::default(),
         })
     }
 
@@ -73,6 +78,12 @@ impl Cuda {
             most_counts: Some(bytes),
             ..self
         }
+    }
+
+    /// Makes the products of the heads in this way. By default they are dense: no card has been seen on which the other way
+    /// was measured.
+    pub fn with_head_products(self, products: HeadProducts) -> Self {
+        Cuda { products, ..self }
     }
 
     /// How much memory there is, and how much of it is free, for messages.
@@ -129,7 +140,7 @@ impl Backend for Cuda {
     }
 
     fn wiring(&self, host: &Arc<Wiring>) -> CandleResult<CudaWiring> {
-        CudaWiring::new(&self.card, host)
+        CudaWiring::new(&self.card, host, self.products)
     }
 
     fn encode(
@@ -220,9 +231,14 @@ impl Backend for Cuda {
     ) -> CandleResult<Tensor> {
         let n_genes = wiring.n_genes;
         let (rows, _lent, bias) = self.bias_and_rows(segments, bias, n_genes)?;
-        let runs = wiring.runs(segments);
-        let hidden = hidden.contiguous()?;
-        let logits = logits(&self.card, &hidden, &runs, wiring, &[weights], n_genes)?;
+        let heads = Heads {
+            card: &self.card,
+            wiring,
+            weights: &[weights],
+            hidden: &hidden.contiguous()?,
+            runs: &wiring.runs(segments),
+        };
+        let logits = heads.logits()?;
         softmax::add_bias(&self.card, &logits.values, n_genes, &rows, bias)
     }
 

@@ -3,14 +3,14 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::arguments::SumParts;
+use super::arguments::{Address, SumParts};
 use super::card::{Card, Grid};
 
 /// Cells of a part.
 const CELLS_OF_PART: usize = 256;
 
 /// Genes of a part; fewer cells need more parts to fill a card.
-fn genes_of_part(n_genes: usize, n_cells: usize) -> usize {
+pub(super) fn genes_of_part(n_genes: usize, n_cells: usize) -> usize {
     let most = n_genes.next_power_of_two();
     n_cells.next_power_of_two().clamp(256, 4096).min(most)
 }
@@ -47,9 +47,19 @@ fn product_of_parts(card: &Card, x: &Tensor, y: &Tensor, n_parts: usize) -> Cand
     let x = x.reshape((n_parts, of_part, n))?.transpose(1, 2)?;
     let parts = x.matmul(&y.reshape((n_parts, of_part, m))?)?;
     let parts = card.lend::<f32>(&parts)?;
+    sum_parts(card, parts.at, n_parts, (n, m))
+}
+
+/// Adds up tables of the same shape, which lie one behind the other.
+pub(super) fn sum_parts(
+    card: &Card,
+    parts: Address,
+    n_parts: usize,
+    (n, m): (usize, usize),
+) -> CandleResult<Tensor> {
     let out = card.fresh::<f32>((n, m))?;
     let arguments = SumParts {
-        parts: parts.at,
+        parts,
         n_parts: n_parts as i32,
         n_values: (n * m) as i32,
         out: card.lend::<f32>(&out)?.at,

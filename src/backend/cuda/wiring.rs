@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::{DType, Result as CandleResult, Tensor};
+use candle_core::{bail, DType, Result as CandleResult, Tensor};
 
-use super::arguments::{Address, Connections, EncodeBack};
+use super::arguments::{Address, Connections, EncodeBack, SparseHeads};
 use super::card::{address, Card, Grid};
 use super::cells::CudaMiniBatch;
+use super::heads::HeadProducts;
 use crate::kernels::{ConnectionList, Segment, Wiring};
 
 /// Genes of a block, each with a warp of its own.
@@ -21,6 +22,7 @@ pub struct CudaWiring {
     pub(super) n_hidden: usize,
     pub(super) n_slots: usize,
     masks: Arc<Vec<DeviceList>>,
+    products: HeadProducts,
 }
 
 #[derive(Debug)]
@@ -28,14 +30,56 @@ struct DeviceList {
     offsets: CudaSlice<u32>,
     hidden: CudaSlice<u16>,
     slots: CudaSlice<u32>,
+    by_unit: Option<ByUnit>,
+}
+
+/// The same connections by hidden unit.
+#[derive(Debug)]
+struct ByUnit {
+    offsets: CudaSlice<u32>,
+    genes: CudaSlice<u32>,
+    slots: CudaSlice<u32>,
+}
+
+impl ByUnit {
+    fn new(card: &Card, list: &ConnectionList, n_hidden: usize) -> CandleResult<Self> {
+        let mut offsets = vec![0; n_hidden + 1];
+        for &unit in &list.hidden {
+            offsets[usize::from(unit) + 1] += 1;
+        }
+        for unit in 0..n_hidden {
+            offsets[unit + 1] += offsets[unit];
+        }
+        let mut next = offsets.clone();
+        let [mut genes, mut slots] = [(); 2].map(|()| vec![0; list.slots.len()]);
+        for gene in 0..list.offsets.len() - 1 {
+            let (units, of_gene) = list.gene(gene);
+            for (&unit, &slot) in units.iter().zip(of_gene) {
+                let place = &mut next[usize::from(unit)];
+                genes[*place as usize] = gene as u32;
+                slots[*place as usize] = slot;
+                *place += 1;
+            }
+        }
+        Ok(ByUnit {
+            offsets: card.copy::<u32>(&offsets)?,
+            genes: card.copy(&genes)?,
+            slots: card.copy(&slots)?,
+        })
+    }
 }
 
 impl CudaWiring {
     /// # Errors
     /// When memory cannot be had.
-    pub(super) fn new(card: &Card, host: &Wiring) -> CandleResult<Self> {
+    pub(super) fn new(card: &Card, host: &Wiring, products: HeadProducts) -> CandleResult<Self> {
         let to_card = |list: &ConnectionList| -> CandleResult<DeviceList> {
+            let by_unit = match products {
+                HeadProducts::Dense => None,
+                HeadProducts::Sparse => Some(ByUnit::new(card, list, host.n_hidden)?),
+            };
             Ok(DeviceList {
+                by_unit,
                 offsets: card.copy(&list.offsets)?,
                 hidden: card.copy(&list.hidden)?,
                 slots: card.copy(&list.slots)?,
@@ -45,12 +89,42 @@ impl CudaWiring {
             n_genes: host.n_genes(),
             n_hidden: host.n_hidden,
             n_slots: host.n_slots(),
+            products,
             masks: Arc::new(
                 host.masks
                     .iter()
                     .map(to_card)
                     .collect::<CandleResult<_>>()?,
             ),
+        })
+    }
+
+    /// How the products of heads with these connections are made.
+    pub(super) fn products(&self) -> HeadProducts {
+        self.products
+    }
+
+    /// What the kernels of sparse products need of a mask.
+    ///
+    /// # Errors
+    /// When the wiring is for dense products.
+    pub(super) fn sparse_heads(&self, mask: usize) -> CandleResult<SparseHeads> {
+        let list = &self.masks[mask];
+        let Some(by_unit) = &list.by_unit else {
+            bail!("the connections of dense products have no lists by hidden unit");
+        };
+        Ok(SparseHeads {
+            offsets: address(&list.offsets),
+            hidden: address(&list.hidden),
+            slots: address(&list.slots),
+            unit_offsets: address(&by_unit.offsets),
+            genes: address(&by_unit.genes),
+            unit_slots: address(&by_unit.slots),
+            n_genes: self.n_genes as i32,
+            n_hidden: self.n_hidden as i32,
+            adds: self.adds().into(),
+            n_slots: self.n_slots as u64,
+            ..SparseHeads::default()
         })
     }
 
