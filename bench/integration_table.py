@@ -132,8 +132,8 @@ In no total, and only in rows that were scored since these scores were added:
 - `scvi_full_batch`, `scvi_hvg2000_batch` (scvi-tools 1.4.2): SCVI at its defaults, 400
   epochs, with the batch key, on all genes or on 2,000 variable genes (seurat_v3 per batch).
 
-PCA and Harmony were run once on all cells and five times on nine tenths of them, Seurat once. The
-set of 1,287 genes has no 2,000 to choose: there all genes are taken by every method.
+PCA, Harmony and Seurat were run once on all cells. The set of 1,287 genes has no 2,000 to choose:
+there all genes are taken by every method.
 
 ## What the sets are
 
@@ -141,7 +141,7 @@ These are two independent tests, not four: `pbmc_kang_ctrl_12k_1287genes` holds 
 `pbmc_kang_ctrl` among its own, and `tian_mixtures` is made of the cells of `celllines_tian`. Its 640 wells
 are sums of thinned cells of three lines in seven ratios (the labels, which no clustering made) and four
 amounts, by two protocols, every ratio equally often by each (`bench/make_hard_sets.py`). Seurat 5 and scVI
-on all genes were not run there.
+on all genes are left out there; a method without a row was not run.
 
 Citations and settings: `bench/peers/README.md`.
 """
