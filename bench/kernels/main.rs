@@ -69,6 +69,14 @@ impl Step {
     }
 }
 
+/// Before anything asks for a pool. Not in one of its own: the measuring tool cannot be sent to another thread.
+fn on_one_thread(_: &mut Criterion) {
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global();
+    one_thread.unwrap_or_else(|e| panic!("{e}"));
+}
+
 fn kernels(c: &mut Criterion) {
     let s = Step::new();
     let view = filter(&s.matrix, 0, 0).unwrap_or_else(|e| panic!("{e}"));
@@ -92,11 +100,6 @@ fn kernels(c: &mut Criterion) {
         counts: &m.counts,
         statistics: &[GeneStatistic::SquaredError],
     };
-    // Not in a pool of its own: the measuring tool cannot be sent to another thread.
-    let one_thread = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build_global();
-    one_thread.unwrap_or_else(|e| panic!("{e}"));
     c.bench_function("gather a mini-batch", |b| {
         b.iter(|| MiniBatch::gather(&view, black_box(&cells), None));
     });
@@ -264,6 +267,6 @@ impl WithSimd for MultiplyAdds {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = limits, kernels, batches, adjustment
+    targets = on_one_thread, limits, kernels, batches, adjustment
 }
 criterion_main!(benches);
