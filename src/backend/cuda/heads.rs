@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::arguments::SparseHeads;
+use super::arguments::{Address, SparseHeads};
 use super::card::{Card, Grid};
 use super::parts::{genes_of_part, padded, product_over_genes, sum_parts};
 use super::scratch::Scratch;
@@ -163,7 +163,7 @@ impl Heads<'_> {
         let shape = (n_parts, n_cells, n_hidden);
         let d_x_parts = scratch.table::<f32>(card, "gradients of parts", shape)?;
         self.by_run(|arguments, tiles| {
-            let of_head = |head: usize| lent.get(head).map_or(arguments.x, |w| w.at);
+            let of_head = |head: usize| lent.get(head).map_or(Address::default(), |w| w.at);
             let arguments = SparseHeads {
                 logits: logits.at,
                 genes_of_part: of_part as i32,
@@ -196,7 +196,7 @@ impl Heads<'_> {
         let weights = self.weights.iter();
         let weights = weights.map(|w| self.card.lend_exactly(w, self.wiring.n_slots));
         let weights = weights.collect::<CandleResult<Vec<_>>>()?;
-        let of_head = |head: usize| weights.get(head).map_or(hidden.at, |w| w.at);
+        let of_head = |head: usize| weights.get(head).map_or(Address::default(), |w| w.at);
         for (mask, cells) in self.runs {
             let arguments = SparseHeads {
                 n_cells: n_cells as i32,

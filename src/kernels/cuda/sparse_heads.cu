@@ -30,7 +30,7 @@ struct SparseHeadsArgs {
     int genes_of_part;
     int adds; // to what other masks left
     size_t n_slots;
-    const float *weights[2]; // of each head
+    const float *weights[2]; // of each head; null where there is none
     const float *x;          // the last hidden layer, cells x hidden units
     float *logits;           // genes x cells, one head below the other; or their gradients
     float *d_weights[2];     // of each head
