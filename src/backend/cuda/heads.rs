@@ -9,17 +9,7 @@ use super::arguments::{Address, SparseHeads};
 use super::card::{Card, Grid};
 use super::parts::{genes_of_part, padded, product_over_genes, sum_parts};
 use super::scratch::Scratch;
-use super::wiring::CudaWiring;
-
-/// How the products of the heads are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HeadProducts {
-    /// Masked dense matrices: most of what is multiplied is zero, but the library multiplies fast.
-    #[default]
-    Dense,
-    /// The connections alone: a fifth of the operations, none of them by tensor cores.
-    Sparse,
-}
+use super::wiring::{CudaWiring, HeadProducts};
 
 /// As in `sparse_heads.cu`.
 const TILE: usize = 64;

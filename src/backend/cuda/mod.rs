@@ -41,9 +41,8 @@ use crate::Result;
 
 pub use self::cells::{CudaCells, CudaMiniBatch};
 pub use self::counts::CudaCounts;
-pub use self::heads::HeadProducts;
 pub use self::scratch::Scratch;
-pub use self::wiring::CudaWiring;
+pub use self::wiring::{CudaWiring, HeadProducts};
 
 pub(super) use self::found::{cards, check, missing, open, versions};
 

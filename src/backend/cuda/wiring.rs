@@ -9,11 +9,20 @@ use candle_core::{bail, DType, Result as CandleResult, Tensor};
 use super::arguments::{Address, Connections, EncodeBack, SparseHeads};
 use super::card::{address, Card, Grid};
 use super::cells::CudaMiniBatch;
-use super::heads::HeadProducts;
 use crate::kernels::{ConnectionList, Segment, Wiring};
 
 /// Genes of a block, each with a warp of its own.
 const WARPS: usize = 8;
+
+/// How the products of the heads are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeadProducts {
+    /// Masked dense matrices: most of what is multiplied is zero, but the library multiplies fast.
+    #[default]
+    Dense,
+    /// The connections alone: a fifth of the operations, none of them by tensor cores.
+    Sparse,
+}
 
 /// The connections, where the card reads them.
 #[derive(Debug, Clone)]
