@@ -31,9 +31,10 @@ write_floats <- function(values, dir, name, what) {
 
 # The exported functions give px_dropout in each cell's own style only, hence the internal one.
 dropout <- function(model, path, style, threads) {
+  call <- environment()
   reconstruct_cells(
-    model, as_counts(path), "batch", NULL, NULL, "observed", "px_dropout",
-    style = style, threads = threads, call = environment()
+    open_model(model, call), as_counts(path), "batch", NULL, NULL, "observed", "px_dropout",
+    style = style, threads = threads, call = call
   )
 }
 environment(dropout) <- asNamespace("scVAE")

@@ -38,7 +38,7 @@ Written by `bench/transfer.py`; do not edit by hand.
 
 `transferBatchStyle(to = b)` shows all cells in the style of batch b. Two things are asked
 of it: that the cells' own batches can no longer be told (while their types can), and that
-cells of other batches then look like the real cells of b of their type. Default settings (with the connections' criterion "mse", the default then),
+cells of other batches then look like the real cells of b of their type. Default settings,
 `batch = "batch"`, {seeds}. Controls: the **originals** (log1p of 10,000 x the fractions of
 the counts) and the **denoised** counts (`denoiseCounts()`: each cell in its own style).
 
