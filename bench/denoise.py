@@ -15,7 +15,7 @@ nearest cells of 50 principal components (log-normalised, 2,000 variable genes);
 et al. 2018, magic-impute 3.0 at its defaults on square roots, as Open Problems runs it); `scvae`,
 denoiseCounts(); `scvi` (scvi-tools 1.4.2 at its defaults, 400 epochs); `dca` (Eraslan et al. 2019,
 dca 0.3.4 at its defaults, as Open Problems runs it). Genes are those that this package keeps, found in
-at least 3 cells. All are one run each; scVI and DCA, which take longest, were not run on every set.
+at least 3 cells. All are one run each.
 
 Rows go to results/denoise.tsv, where those that are there already are kept, and to results/denoise.md;
 OUT_DIR holds the counts. PYTHON is one with DCA (peers/run_dca.py).
@@ -106,10 +106,12 @@ def scvae(train, out, seed, genes):
 
 
 def scvi(a, seed):
+    import one_pass
     import scvi as s
     import torch
 
     torch.set_num_threads(1)
+    one_pass.install()
     s.settings.seed = seed
     a = a.copy()
     s.model.SCVI.setup_anndata(a)

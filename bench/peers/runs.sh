@@ -72,9 +72,10 @@ seurat_integration() { # SET cca|rpca
   }
 }
 
+# With ONE_PASS set, in half the time, and not to be timed: one_pass.py.
 scvi() { # SET full|hvg2000 SEED EPOCHS [BATCH_KEY]
   have "$1" "scvi_$2${5:+_batch}" "$3" "$4" ||
     "$python" "$peers/run_scvi.py" "$data/$1.h5ad" --name "$1" --out "$emb" \
       --genes "$2" --seed "$3" --max-epochs "$4" --threads "$threads" \
-      ${5:+--batch-key "$5"} "${score_flags[@]}" --results "$results"
+      ${ONE_PASS:+--one-pass} ${5:+--batch-key "$5"} "${score_flags[@]}" --results "$results"
 }
