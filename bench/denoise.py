@@ -15,7 +15,7 @@ nearest cells of 50 principal components (log-normalised, 2,000 variable genes);
 et al. 2018, magic-impute 3.0 at its defaults on square roots, as Open Problems runs it); `scvae`,
 denoiseCounts(); `scvi` (scvi-tools 1.4.2 at its defaults, 400 epochs); `dca` (Eraslan et al. 2019,
 dca 0.3.4 at its defaults, as Open Problems runs it). Genes are those that this package keeps, found in
-at least 3 cells. All are one run each.
+at least 3 cells. All are one run each; scVI, which takes longest, was run on one set.
 
 Rows go to results/denoise.tsv, where those that are there already are kept, and to results/denoise.md;
 OUT_DIR holds the counts. PYTHON is one with DCA (peers/run_dca.py).
