@@ -93,9 +93,9 @@ components of the same cells: they favour methods that make such components.
   principal components lead, of which these labels are clusterings. Of the methods that are
   not such components, trained in full, this package is first there. Leiden's best on
   `mouse_bladder_han` is within a standard error of the first with three repeats.
-- *graph conn.*: scVI's is higher, by .01 to .03, on `pbmc_kang_ctrl` by .06, as that of ten
-  principal components is there. The parts that types fall into are those that make the
-  many clusters of resolution 1.
+- *graph conn.*: scVI's is higher by .01 to .02 on `pbmc_facs_zheng` and `zheng_t_cells`; on
+  `pbmc_kang_ctrl` scVI's and that of ten principal components by .06. The parts that types
+  fall into are those that make the many clusters of resolution 1.
 
 ## The methods
 
