@@ -2,14 +2,15 @@
 """The quality table: this package against its peers, from rows scored alike.
 
   python quality_table.py [--ours results/quality.jsonl] [--peers results/peers.jsonl]
-         [--out results/quality.md]
+         [--integration results/integration.jsonl] [--out results/quality.md]
 
-Both inputs hold one JSON object a line: ours as score_embedding.py appends them,
+The inputs hold one JSON object a line: ours as score_embedding.py appends them,
 the peers' as the scripts in peers/ do. A data set with batches gets two tables:
 one of the methods that were given the batches, one of those that were not, since
 only methods that knew the same can be held against each other. Rows of one
 method, gene list and number of epochs are summed up over the seeds; where a seed
-was run again the last row counts.
+was run again the last row counts. scVI's runs with batches are those of the integration
+table, too.
 """
 
 import argparse
@@ -274,9 +275,11 @@ def main():
     results = HERE / "results"
     ap.add_argument("--ours", type=pathlib.Path, default=results / "quality.jsonl")
     ap.add_argument("--peers", type=pathlib.Path, default=results / "peers.jsonl")
+    ap.add_argument("--integration", type=pathlib.Path, default=results / "integration.jsonl")
     ap.add_argument("--out", type=pathlib.Path, default=results / "quality.md")
     x = ap.parse_args()
     ours, peers = read(x.ours), read(x.peers)
+    peers += [r for r in read(x.integration) if r["method"].startswith("scvi_") and r["dataset"] in BATCH_NAMES]
     if not ours and not peers:
         raise SystemExit("no scored rows")
     lines = [HEAD]
