@@ -50,6 +50,15 @@ decays "$data" mouse_bladder_han 1890
 decays "$data" pbmc_facs_zheng 3396
 decays "$work" zheng_t_cells 1335
 
+# The length of the training with this decay; the default is 150 epochs for sets of this size.
+lengths() { # FOLDER SET
+  local data=$1 group=epochs
+  try "$2" "75 epochs, prior" "max_epochs = 75"
+  try "$2" "300 epochs, prior" "max_epochs = 300"
+}
+lengths "$data" pbmc_kang_ctrl
+lengths "$work" zheng_t_cells
+
 mse='connections = connectionControl(criterion = "mse")'
 dispersion='connections = connectionControl(criterion = "dispersion")'
 never='connections = connectionControl(adjust_every = 0)'
@@ -72,6 +81,8 @@ for set in pbmc_kang_ctrl mouse_bladder_han; do
   try $set "criterion dispersion" "$dispersion"
 done
 
+fit_batches epochs "75 epochs" "max_epochs = 75"
+fit_batches epochs "300 epochs" "max_epochs = 300"
 separate='batches = batchControl(masks = "separate")'
 balanced='training = trainingControl(sampling = "balanced")'
 paper='batches = batchControl(masks = "separate", offsets = FALSE, beta = 1)'

@@ -54,6 +54,11 @@ The rows of 0.15 and 0.2, and of zheng_t_cells without decay, were made one by o
 did not decay at all, or by 1e-6 as now.
 
 """),
+    ("epochs", """## The length of the training
+
+With the weight decay of the default.
+
+"""),
     ("", """## The embedding, in expression space, from when the heads had no decay
 
 The rows are to be held against "no decay", the default then. Fewer epochs raise the silhouette and lower the agreement
@@ -72,11 +77,9 @@ The rows besides "no decay" are from when the connections' criterion was "mse": 
 """),
 ]
 
-# The embedding and the latent values of quality.md.
-DEFAULTS = {
-    "scvae": "sd 0.1 (**default**)",
-    "scvae_latent": "sd 0.1 (**default**), latent values",
-}
+# The parts that have rows of the default, those of quality.md, and what these are called there.
+DEFAULTS = {"weight decay": "sd 0.1 (**default**)", "epochs": "150 epochs (**default**)"}
+LATENT = ", latent values"
 
 BATCHES_HEAD = """# What the defaults for several batches rest on
 
@@ -89,6 +92,7 @@ be held against the row "criterion mse (the paper)".
 """
 DEFAULT = {
     "weight decay": "sd 0.1 (**default**)",
+    "epochs": "150 epochs (**default**)",
     "masks": "shared (**default**)",
     "settings": "**default**",
 }
@@ -97,6 +101,11 @@ GROUPS = {
 
 The latent values with the decay that a prior of the heads' weights makes (ablation.md), and without. The other rows of
 this page are from when there was none.
+
+""",
+    "epochs": """## The length of the training
+
+With the weight decay of the default.
 
 """,
     "masks": """## Masks of several batches
@@ -180,19 +189,22 @@ def settings_text():
     for row in read("ablation.jsonl"):
         name, latent = re.subn("_latent$", "", row["method"])
         part = row.get("group") or ("latent" if latent else "")
-        of_latent = ", latent values" if latent and part == "weight decay" else ""
-        parts[part].append((name + of_latent, row))
+        name_there = name.removesuffix(", prior") + (LATENT if latent and part in DEFAULTS else "")
+        parts[part].append((name_there, row))
         if name == "no decay":
             for part in ["latent", "by the squared error"] if latent else [""]:
                 parts[part].append((name, row))
     for row in read("quality.jsonl"):
-        if row["method"] in DEFAULTS:
-            parts["weight decay"].append((DEFAULTS[row["method"]], row))
+        if row["method"] in ("scvae", "scvae_latent"):
+            latent = LATENT if row["method"] == "scvae_latent" else ""
+            for part, name in DEFAULTS.items():
+                parts[part].append((name + latent, row))
     parts["weight decay"].sort(key=lambda named: named[0])
+    parts["epochs"].sort(key=lambda named: (LATENT in named[0], int(named[0].split()[0])))
     text = [HEAD]
     for part, head in PARTS:
         text.append(head)
-        sets = {row["dataset"] for name, row in parts[part] if name != "no decay"}
+        sets = {row["dataset"] for name, row in parts[part] if name != "no decay" and "default" not in name}
         rows = [(name, row) for name, row in parts[part] if row["dataset"] in sets]
         for dataset, methods in grouped(rows).items():
             text += table(dataset, methods, COLUMNS, "###")
