@@ -86,12 +86,11 @@ fn whole(cells: TrainingCells, settings: &Settings) -> (Vec<u8>, Vec<Vec<u8>>) {
 
 fn resumed(cells: TrainingCells, bytes: &[u8], threads: usize) -> Result<Vec<u8>> {
     let (known, resume) = Checkpoint::from_bytes(bytes)?;
-    let fingerprint = Fingerprint::of(cells.view, cells.batch, &names());
-    known.fingerprint.check(&fingerprint)?;
     let settings = Settings {
         threads,
-        ..known.settings
+        ..known.settings.clone()
     };
+    known.check(&checkpoint(cells, &settings))?;
     with_threads(threads, || {
         let mut training = Training::to_resume(cells, &settings, &Cpu, &Silent)?;
         resume.put(&mut training.state)?;
@@ -199,6 +198,14 @@ fn other_counts_and_damaged_checkpoints_are_refused() {
         },
         "batches",
     );
+    let (known, _) = Checkpoint::from_bytes(&kept[0]).unwrap();
+    let other = Settings {
+        kl_weight: 0.5,
+        ..settings
+    };
+    let message = known.check(&checkpoint(cells, &other)).unwrap_err();
+    let message = message.to_string();
+    assert!(message.contains("kl_weight = 1.0, not 0.5"), "{message}");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for _ in 0..100 {
         let mut flipped = kept[0].clone();
@@ -265,6 +272,10 @@ fn repeated_fits_go_on_after_the_last_that_was_done() {
     assert!(copies.contains("0 null copies of genes, not 7"), "{copies}");
     let message = folder_of(&other, 0).read(0).unwrap_err().to_string();
     assert!(message.contains("lr"), "{message}");
+    let [first, second] = [0, 1].map(|number| ScoreFolder::file(folder.path(), number));
+    std::fs::copy(first, second).unwrap();
+    let message = kept.read(1).unwrap_err().to_string();
+    assert!(message.contains("fit 1 under another name"), "{message}");
 }
 
 /// To the bit, where there are numbers.

@@ -7,7 +7,7 @@ use super::matching::{matches, Matches};
 use super::Design;
 use crate::counts::CountsView;
 use crate::sampling::{Purpose, Streams};
-use crate::Stop;
+use crate::{Error, Result, Stop};
 
 /// Counts that a gene is taken to have had before in each batch, in all batches' share: keeps the ratios finite, and
 /// those of rare genes near one.
@@ -112,7 +112,10 @@ impl InitialValues {
 
     /// From the counts; `batch` is each cell's batch. With several covariates each level's ratio is what it adds beside
     /// the others' (an additive fit to the batches' log ratios, weighted by their cells). With many batches this takes a
-    /// while: when `should_stop` says so it ends with what is known by then.
+    /// while.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when asked to stop.
     pub fn of(
         view: &CountsView,
         batch: &[usize],
@@ -120,7 +123,7 @@ impl InitialValues {
         means: BatchMeans,
         streams: Streams,
         should_stop: Stop,
-    ) -> Self {
+    ) -> Result<Self> {
         let (n_genes, n_batches) = (view.n_genes(), design.n_batches());
         let mut n_cells = vec![0; n_batches];
         for &b in batch {
@@ -139,7 +142,7 @@ impl InitialValues {
             *log_share = ((of_gene.iter().sum::<f64>() + 0.5) / all).ln() as f32;
         }
         if n_batches == 1 {
-            return initial;
+            return initial.if_whole(should_stop);
         }
         let per_cell = totals.logs.iter().enumerate();
         let logs = per_cell.map(|(i, sum)| sum / n_cells[i % n_batches].max(1) as f64);
@@ -167,7 +170,15 @@ impl InitialValues {
             }
         }
         initial.split(&ratios.solve(&n_pairs, should_stop), &n_cells, design);
-        initial
+        initial.if_whole(should_stop)
+    }
+
+    /// Whoever was asked to stop, once, ended with what was known by then: it is of no use.
+    fn if_whole(self, should_stop: Stop) -> Result<Self> {
+        match should_stop() {
+            true => Err(Error::Interrupted),
+            false => Ok(self),
+        }
     }
 
     /// Splits the batches' log ratios into those of the covariates' levels.

@@ -226,6 +226,10 @@ fn rows(path: &Path, should_stop: Stop) -> Result<Vec<Vec<String>>> {
         let Ok(text) = std::str::from_utf8(line) else {
             return Err(lines.damaged("is not UTF-8 text"));
         };
+        // R has no text with one.
+        if text.contains('\0') {
+            return Err(lines.damaged("holds a zero byte"));
+        }
         rows.push(text.split('\t').map(str::to_string).collect());
     }
     // What an editor leaves behind.

@@ -5,7 +5,6 @@ use candle_core::{Result as CandleResult, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
 use super::CellGroups;
-use crate::backend::Backend;
 use crate::kernels::Segment;
 use crate::model::Vae;
 use crate::{Result, Stop};
@@ -26,8 +25,8 @@ const TINY: f64 = 1e-6;
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn align<B: Backend>(
-    model: &Vae<B>,
+pub fn align(
+    model: &Vae,
     remembered: &CellGroups,
     hidden: &Tensor,
     group: &[usize],

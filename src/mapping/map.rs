@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::{align, with_new_batches, CellGroups};
-use crate::backend::Backend;
+use crate::backend::{Backend, Cpu};
 use crate::counts::CountsView;
 use crate::model::{Mode, Settings, Vae};
 use crate::results::{check_fit, Embedding, CHUNK};
@@ -77,7 +77,7 @@ pub fn remember<B: Backend>(
 /// together with the decoder's sub-modules. All else stays as it is.
 ///
 /// The view's genes are the model's; `batch` numbers the cells' batches from 0, `n_new` is their number. In the model
-/// that is returned they follow its own.
+/// that is returned they follow its own. It takes seconds on a processor, where the model has to be.
 ///
 /// # Errors
 /// [`Error::Argument`] when the view does not fit, or the model has several covariates; [`Error::Interrupted`] when asked
@@ -111,15 +111,15 @@ pub fn remember<B: Backend>(
 /// assert_eq!(embed(&mapped, &view, &codes, &|| false)?.mean.dim(), (view.n_cells(), 2));
 /// # Ok::<(), scvae::Error>(())
 /// ```
-pub fn map_batches<B: Backend>(
-    model: &Vae<B>,
+pub fn map_batches(
+    model: &Vae,
     remembered: &CellGroups,
     view: &CountsView,
     batch: &[usize],
     n_new: usize,
     settings: &Settings,
     monitor: &dyn Monitor,
-) -> Result<Trained<B>> {
+) -> Result<Trained<Cpu>> {
     let should_stop = || monitor.should_stop();
     let first = model.n_batches();
     let mapped = with_new_batches(model, n_new)?;
@@ -161,8 +161,8 @@ pub fn map_batches<B: Backend>(
 
 /// What the encoder's sub-module of a batch reads of its cells, cells x hidden units, of at most [`MOST_CELLS`] cells,
 /// evenly spaced; and their groups.
-fn hidden_units<B: Backend>(
-    model: &Vae<B>,
+fn hidden_units(
+    model: &Vae,
     view: &CountsView,
     batch: usize,
     cells: &[usize],
@@ -179,12 +179,13 @@ fn hidden_units<B: Backend>(
         let minibatch = MiniBatch::gather(view, &of_batches, None);
         parts.push(model.encoder_hidden(&minibatch)?);
     }
-    Ok((Tensor::cat(&parts, 0)?, groups))
+    // Only the sub-module learns: nothing is to go back through what made its input.
+    Ok((Tensor::cat(&parts, 0)?.detach(), groups))
 }
 
 /// Logarithms of observed over expected counts, per gene and new batch: a vector of genes for each.
-fn log_ratios<B: Backend>(
-    model: &Vae<B>,
+fn log_ratios(
+    model: &Vae,
     view: &CountsView,
     batch: &[usize],
     new: Range<usize>,

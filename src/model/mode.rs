@@ -16,7 +16,7 @@ pub enum Mode {
     },
     /// Running statistics, nothing random.
     Evaluate,
-    /// The same, for training that leaves the statistics as they are: gradients are wanted.
+    /// The same, for training that leaves the statistics and the encoder as they are: the decoder's gradients are wanted.
     Frozen,
 }
 

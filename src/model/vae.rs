@@ -225,7 +225,10 @@ impl<B: Backend> Vae<B> {
         let segments = &cells.segments()[..];
         let input = self.encoder_input(&on_device, segments);
         let posterior = self.encoder.forward(&input, &self.design, mode)?;
-        let (z, kl) = posterior.draw(&self.backend, noise)?;
+        let (z, kl) = match (posterior.draw(&self.backend, noise)?, &mode) {
+            ((z, kl), Mode::Frozen) => (z.detach(), kl.detach()),
+            (drawn, _) => drawn,
+        };
         let decoder = &self.decoder;
         let hidden = decoder.hidden(&self.backend, &z, segments, &self.design, mode)?;
         let bias = decoder.scale_bias(segments, &self.design)?;

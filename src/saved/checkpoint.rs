@@ -11,6 +11,7 @@ use super::container::{damaged, unwritable, Container};
 use super::files;
 use super::model_file::Covariate;
 use super::parts::{self, check_size, put_connections, put_history, put_snapshot, put_tensor};
+use super::same_settings::check_same_settings;
 use super::upgrade::with_first_criterion;
 use crate::backend::Backend;
 use crate::batches::Design;
@@ -177,6 +178,7 @@ impl Checkpoint {
                 self.batch_names, other.batch_names
             )));
         }
+        check_same_settings(&self.settings, &other.settings)?;
         self.fingerprint.check(&other.fingerprint)
     }
 

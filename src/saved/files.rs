@@ -8,7 +8,8 @@ use crate::{Error, Result};
 
 /// Writes a file beside its place and then puts it there: at any moment the old file or the new one is whole.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = path.with_extension("new");
+    // Other processes may write the same file.
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -7,6 +7,7 @@ mod expression;
 mod files;
 mod model_file;
 mod parts;
+mod same_settings;
 mod score_folder;
 mod upgrade;
 

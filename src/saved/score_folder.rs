@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::container::{damaged, unwritable, Container};
 use super::files;
+use super::same_settings::check_same_settings;
 use super::Fingerprint;
 use crate::model::Settings;
 use crate::results::{Evidence, ScoredFit};
@@ -86,6 +87,15 @@ impl ScoreFolder {
             return Ok(None);
         };
         self.check(&header.origin)?;
+        if header.number != number {
+            let file = Self::file(&self.path, number);
+            return Err(Error::Model(format!(
+                "The checkpoint '{}' cannot be used: it is fit {} under another name\nRemove the file, and the fit is made \
+                 again.",
+                file.display(),
+                header.number + 1
+            )));
+        }
         let n_genes: usize = container.array(CONNECTIONS)?.shape.iter().product();
         let column = |name: &str| {
             let values = container.array(name)?.numbers::<f64>()?;
@@ -115,22 +125,9 @@ impl ScoreFolder {
         Ok(first.map(|(header, _)| header.origin.settings.seed))
     }
 
-    /// Threads and device do not matter.
     fn check(&self, known: &ScoreOrigin) -> Result<()> {
         known.fingerprint.check(&self.origin.fingerprint)?;
-        let fields = |s: &Settings| serde_json::to_value(s).map_err(unwritable);
-        let (known_fields, own) = (fields(&known.settings)?, fields(&self.origin.settings)?);
-        let names = known_fields.as_object().into_iter().flatten();
-        let mut differ = names.filter(|(name, value)| {
-            *name != "device" && *name != "threads" && own.get(name) != Some(*value)
-        });
-        if let Some((name, value)) = differ.next() {
-            return Err(Error::Argument(format!(
-                "The checkpoint was made with {name} = {}, not {}.\nGive the same settings, or another checkpoint folder.",
-                as_in_r(Some(value)),
-                as_in_r(own.get(name))
-            )));
-        }
+        check_same_settings(&known.settings, &self.origin.settings)?;
         if known.n_copies != self.origin.n_copies {
             return Err(Error::Argument(format!(
                 "The checkpoint was made with {} null copies of genes, not {}.\nGive the same null, or another checkpoint \
@@ -169,13 +166,4 @@ fn parsed(bytes: &[u8]) -> Result<(Header, Container)> {
     }
     let header = serde_json::from_value(value).map_err(damaged)?;
     Ok((header, container))
-}
-
-/// A setting as R writes it.
-fn as_in_r(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "NULL".into(),
-        Some(Value::Bool(value)) => value.to_string().to_uppercase(),
-        Some(value) => value.to_string(),
-    }
 }

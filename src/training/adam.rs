@@ -1,7 +1,8 @@
 //! Adam with L2 weight decay inside the gradient, as torch's `Adam` and so scVI's, but stronger for the weights of the heads:
 //! of a gene with few counts the data say little, and its weights would learn the training cells by heart. Its state can be
 //! kept and follows a layer whose connections change. Of a parameter whose gradient is known for some rows, only these
-//! move, as with torch's `SparseAdam`.
+//! move, as with torch's `SparseAdam`; its moments are corrected for as if all of them had moved in every step, which makes
+//! the first steps of a row that comes late, as of a batch that early mini-batches had no cell of, up to three times as long.
 
 use std::collections::BTreeMap;
 

@@ -67,7 +67,7 @@ impl<'a, B: Backend> Training<'a, B> {
     /// A training from the start.
     ///
     /// # Errors
-    /// [`Error::Argument`] for settings out of range or batches that do not fit.
+    /// [`Error::Argument`] for settings out of range or batches that do not fit, [`Error::Interrupted`] when asked to stop.
     pub fn new(
         cells: TrainingCells<'a>,
         settings: &'a Settings,
@@ -83,7 +83,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let streams = Streams::new(settings.seed);
         let should_stop = || monitor.should_stop();
         let means = settings.batch_means;
-        let initial = InitialValues::of(view, batch, design, means, streams, &should_stop);
+        let initial = InitialValues::of(view, batch, design, means, streams, &should_stop)?;
         let model = Vae::new(&known(settings, &split), design, &initial, backend)?;
         Ok(Training {
             trainer: Trainer::new(view, &split, settings, monitor, backend)?,
@@ -179,7 +179,14 @@ fn checked_split(cells: TrainingCells, settings: &Settings) -> Result<Split> {
         )));
     }
     let streams = Streams::new(settings.seed);
-    Ok(Split::draw(batch, n_batches, settings.train_size, streams))
+    let split = Split::draw(batch, n_batches, settings.train_size, streams);
+    if settings.early_stopping && split.n_validation() == 0 {
+        return Err(Error::Argument(format!(
+            "early_stopping needs validation cells, and train_size = {} leaves none in batches this small: lower train_size",
+            settings.train_size
+        )));
+    }
+    Ok(split)
 }
 
 /// Fewest cells of a batch: below, its masks and sub-modules would learn single cells.

@@ -148,13 +148,14 @@ impl<'a, B: Backend> Trainer<'a, B> {
             };
             let looks = epoch.is_multiple_of(s.check_val_every_n_epoch);
             let validation = match looks && !self.validation.is_empty() {
-                true => match self.validate(&state.model) {
-                    Err(Error::Interrupted) => {
-                        break self.leave(Epoch::Interrupted, &mut state, &last_good)?
-                    }
-                    validation => Some(validation?),
-                },
+                true => Some(self.validate(&state.model)),
                 false => None,
+            };
+            // The epoch is a whole one nevertheless.
+            let interrupted = matches!(validation, Some(Err(Error::Interrupted)));
+            let validation = match interrupted {
+                true => None,
+                false => validation.transpose()?,
             };
             let mut record = EpochRecord {
                 epoch,
@@ -172,12 +173,15 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 state.early_stopping.observe(epoch, loss, &state.model)?;
             }
             let adjusts = s.adjust_every > 0 && epoch.is_multiple_of(s.adjust_every);
-            if adjusts && epoch < max_epochs && !self.has_no_patience(&state) {
+            if !interrupted && adjusts && epoch < max_epochs && !self.has_no_patience(&state) {
                 record.connections_changed = self.adjust(&mut state)?;
             }
             record.seconds = Some(start.elapsed().as_secs_f64());
             self.monitor.epoch_done(&record, max_epochs);
             state.history.epochs.push(record);
+            if interrupted {
+                break self.leave(Epoch::Interrupted, &mut state, &last_good)?;
+            }
             if let Some((every, save)) = self.checkpoints {
                 if epoch.is_multiple_of(every) || self.ended(&state, max_epochs).is_some() {
                     save(&state)?;

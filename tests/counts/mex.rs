@@ -234,6 +234,9 @@ fn damage_is_refused_and_named() {
             "{said}"
         );
     }
+    put(folder.path(), "matrix.mtx", &matrix_text(&small(), false));
+    put(folder.path(), "barcodes.tsv", "cell\0\n");
+    assert!(refused(folder.path()).contains("line 1 holds a zero byte"));
 }
 
 #[test]

@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use scvae::backend::Cpu;
+use scvae::batches::Design;
 use scvae::counts::filter;
 use scvae::layers::connections_of_genes;
 use scvae::model::{EpochRecord, Settings, Stopped};
 use scvae::results::embed;
 use scvae::saved::SavedModel;
-use scvae::training::Monitor;
+use scvae::training::{Monitor, Trained, Training, TrainingCells};
 use scvae::Error;
 
-use crate::simulated::{save, settings, simulated, watched_fit};
+use crate::simulated::{fit, save, settings, simulated, watched_fit};
 
 /// Stops some mini-batches after an epoch is finished.
 struct StopAfter {
@@ -59,6 +61,50 @@ fn an_interrupted_training_leaves_a_usable_model_or_none() {
         let bytes = save(trained, view.n_genes()).to_bytes().unwrap();
         assert!(SavedModel::from_bytes(&bytes).is_ok());
     }
+}
+
+#[test]
+fn an_interrupt_before_training_leaves_no_start_to_go_on_from() {
+    let (matrix, batch) = simulated(100, 100, 7);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let design = Design::single(2);
+    let cells = TrainingCells {
+        view: &view,
+        batch: &batch,
+        design: &design,
+    };
+    let settings = settings();
+    // After each of the looks that it takes.
+    for steps in 0..3 {
+        let monitor = StopAfter {
+            epochs: AtomicUsize::new(0),
+            steps: AtomicUsize::new(steps),
+        };
+        let start = Training::new(cells, &settings, &Cpu, &monitor);
+        assert!(matches!(start, Err(Error::Interrupted)), "{steps}");
+    }
+}
+
+#[test]
+fn an_epoch_whose_validation_is_interrupted_is_kept() {
+    let (matrix, _) = simulated(100, 100, 7);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let batch = vec![0; view.n_cells()];
+    let stopped_after = |steps: usize| {
+        let monitor = StopAfter {
+            epochs: AtomicUsize::new(0),
+            steps: AtomicUsize::new(steps),
+        };
+        watched_fit(&view, &batch, &settings(), &monitor)
+    };
+    let trained = (0..20).find_map(|steps| stopped_after(steps).ok()).unwrap();
+    assert_eq!(trained.history.stopped, Stopped::Interrupted);
+    assert_eq!(trained.history.epochs.len(), 1);
+    assert_eq!(trained.history.epochs[0].elbo_validation, None);
+    let whole = fit(&view, &batch, &settings());
+    let of_first = |trained: &Trained<Cpu>| trained.history.epochs[0].elbo_train;
+    assert_eq!(of_first(&trained), of_first(&whole));
+    assert!(whole.history.epochs[0].elbo_validation.is_some());
 }
 
 #[test]

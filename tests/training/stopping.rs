@@ -7,9 +7,10 @@ use scvae::counts::filter;
 use scvae::layers::connections_of_genes;
 use scvae::model::{Settings, Stopped, Vae};
 use scvae::results::embed;
-use scvae::training::EarlyStopping;
+use scvae::training::{EarlyStopping, Silent};
+use scvae::Error;
 
-use crate::simulated::{fit, settings, simulated};
+use crate::simulated::{fit, settings, simulated, watched_fit};
 
 #[test]
 fn early_stopping_returns_the_best_epoch_s_model() {
@@ -51,6 +52,21 @@ fn early_stopping_returns_the_best_epoch_s_model() {
             .unwrap()
             .mean,
         "stopping early and training no longer are the same"
+    );
+}
+
+#[test]
+fn early_stopping_without_a_validation_cell_is_refused() {
+    let (matrix, batch) = simulated(90, 60, 8);
+    let view = filter(&matrix, 3, 1).unwrap();
+    let s = Settings {
+        early_stopping: true,
+        train_size: 0.99,
+        ..settings()
+    };
+    let refused = watched_fit(&view, &batch, &s, &Silent);
+    assert!(
+        matches!(refused, Err(Error::Argument(message)) if message.contains("train_size = 0.99"))
     );
 }
 
