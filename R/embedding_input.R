@@ -76,7 +76,14 @@ as_embedding.SCVAE <- function(x, reduction, call) {
 as_embedding.DimReduc <- function(x, reduction, call) {
   refuse_reduction(reduction, call)
   need_package("SeuratObject", "for Seurat objects", call)
-  new_embedding(SeuratObject::Embeddings(x), call = call)
+  values <- SeuratObject::Embeddings(x)
+  model <- slot(x, "misc")$model
+  if (inherits(model, "SCVAE")) {
+    # NULL where cells of others were added to its own.
+    model <- model_of_cells(model, unname(rownames(values)), values)
+  }
+  trained <- if (!is.null(model)) trained_cells(model)
+  new_embedding(values, batch = model$batch, trained = trained, call = call)
 }
 
 as_embedding.Seurat <- function(x, reduction, call) {

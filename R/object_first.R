@@ -104,6 +104,26 @@ check_new_cells <- function(cells, call) {
   }
 }
 
+# Only what an earlier call of the kind put there is replaced.
+check_free_name <- function(x, name, call) {
+  before <- if (inherits(x, "Seurat")) {
+    if (name %in% names(slot(x, "assays"))) slot(x[[name]], "misc")
+  } else if (name %in% SingleCellExperiment::altExpNames(x)) {
+    S4Vectors::metadata(SingleCellExperiment::altExp(x, name))
+  }
+  if (!is.null(before) && !isTRUE(before$scvae_result)) {
+    kind <- if (inherits(x, "Seurat")) "assay" else "alternative experiment"
+    abort_scvae(
+      c(
+        "The object has an {kind} {.val {name}} that is not a result of this kind.",
+        i = "Give {.arg name} another value, or remove it before."
+      ),
+      "argument",
+      call
+    )
+  }
+}
+
 # Values of genes x cells as a new assay or alternative experiment; `kind` is "counts" or "data".
 with_assay <- function(x, values, name, kind) {
   if (is.null(colnames(x))) {
@@ -112,21 +132,36 @@ with_assay <- function(x, values, name, kind) {
   if (inherits(x, "Seurat")) {
     assay <- do.call(SeuratObject::CreateAssayObject, stats::setNames(list(values), kind))
     SeuratObject::Key(assay) <- free_key(x, name)
+    slot(assay, "misc")$scvae_result <- TRUE
     # Seurat 5 warns that an assay of other values has no counts.
     suppressWarnings(x[[name]] <- assay)
     return(x)
   }
   assay <- if (kind == "counts") "counts" else "logcounts"
   SingleCellExperiment::altExp(x, name) <- SingleCellExperiment::SingleCellExperiment(
-    assays = stats::setNames(list(values), assay)
+    assays = stats::setNames(list(values), assay), metadata = list(scvae_result = TRUE)
   )
   x
+}
+
+# Where a model lies only another one may be put.
+check_no_model <- function(x, name, type, call) {
+  if (type != "embedding" && name %in% result_names(x)) {
+    abort_scvae(
+      c(
+        "The model is under the name {.val {name}}, and would be lost.",
+        i = "Give {.arg name} another value."
+      ),
+      "argument",
+      call
+    )
+  }
 }
 
 # Values of cells x dimensions as a new reduction.
 with_reduction <- function(x, values, name, assay) {
   if (inherits(x, "Seurat")) {
-    key <- key_of(name)
+    key <- free_key(x, name)
     colnames(values) <- paste0(key, seq_len(ncol(values)))
     x[[name]] <- SeuratObject::CreateDimReducObject(embeddings = values, assay = assay, key = key)
     return(x)
@@ -141,7 +176,7 @@ with_reduction <- function(x, values, name, assay) {
 # The embedding of a model's cells with the model, as after a fit.
 with_model_reduction <- function(x, model, name, assay) {
   if (inherits(x, "Seurat")) {
-    x[[name]] <- new_dimreduc(model, assay, key_of(name))
+    x[[name]] <- new_dimreduc(model, assay, free_key(x, name))
     return(x)
   }
   x <- with_reduction(x, model$embedding, name)
@@ -166,12 +201,13 @@ model_for_cells <- function(model, counts, batch, threads, call) {
   model
 }
 
-# A key for a new assay that no other one has: Seurat would draw one from R's random numbers.
-free_key <- function(x, name) {
+# A key for a new assay or reduction that no other one has, `key` if it is free: Seurat would draw
+# one from R's random numbers.
+free_key <- function(x, name, key = key_of(name)) {
   used <- SeuratObject::Key(x)
   used <- used[names(used) != name]
-  key <- sub("_$", "", key_of(name))
-  setdiff(paste0(key, c("", paste0("x", seq_len(length(used) + 1))), "_"), used)[1]
+  stem <- sub("_$", "", key_of(name))
+  setdiff(c(key, paste0(stem, c("", paste0("x", seq_len(length(used) + 1))), "_")), used)[1]
 }
 
 # Keys hold letters and digits only, and end in an underscore.
@@ -194,7 +230,8 @@ key_of <- function(name) paste0(gsub("[^[:alnum:]]", "", name), "_")
 #' @inheritParams predict.SCVAE
 #' @param name Name of a new reduction (`"embedding"`, then with the model as after a fit;
 #'   `"latent"`, `"sd"`) or of a new assay or alternative experiment (all others) for the result;
-#'   NULL: a matrix is returned.
+#'   NULL: a matrix is returned. Results of earlier calls are replaced; it is an error if another
+#'   assay has the name, or the reduction that holds the model.
 #' @return A matrix, or with `name` the object (`newdata`, if that was given) with the result: in
 #'   an assay `"px_rate"` is in the counts, `"px_scale"` and `"px_dropout"` are in the data, in a
 #'   SingleCellExperiment in `logcounts`.
@@ -223,6 +260,11 @@ predict.Seurat <- function(object, newdata, # nolint: object_name_linter.
   name <- name_of_result(name, NULL, given$x, cells, call)
   threads <- check_threads(threads, call)
   embeds <- type %in% names(stored_parts)
+  if (!is.null(name) && embeds) {
+    check_no_model(given$x, name, type, call)
+  } else if (!is.null(name)) {
+    check_free_name(given$x, name, call)
+  }
   stored <- given$own && embeds && is.null(batch)
   if (embeds) {
     refuse_genes(genes, type, call)

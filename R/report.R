@@ -59,11 +59,12 @@ reportSCVAE <- function(model, x = NULL, labels = NULL, file = "report.html", ..
   path <- check_page(file, overwrite, call)
   umap <- check_umap(30, 0.3, max_cells, seed, call)
   threads <- check_threads(threads, call)
-  if (is.null(x) && !inherits(model, "SCVAE")) {
-    x <- model
+  given <- if (is_object(model)) {
+    model_and_cells(model, x, call)
+  } else {
+    list(model = scvaeModel(model), x = x, own = FALSE)
   }
-  model <- scvaeModel(model)
-  of <- report_subject(model, x, labels, batch, to, genes, ..., call = call)
+  of <- report_subject(given, labels, batch, to, genes, ..., call = call)
   of <- c(of, list(umap = umap, threads = threads))
   of$cells <- report_cells(of, call)
   parts <- list(
@@ -96,8 +97,9 @@ check_page <- function(file, overwrite, call) {
 
 # What the report is about, checked: the model, the counts or NULL, and the cells with their
 # embedding, labels and batches.
-report_subject <- function(model, x, labels, batch, to, genes, ..., call) {
-  counts <- if (!is.null(x)) as_counts(x, ..., call = call)
+report_subject <- function(given, labels, batch, to, genes, ..., call) {
+  model <- given$model
+  counts <- if (!is.null(given$x)) counts_of_cells(given, ..., call = call)
   if (is.null(counts)) {
     check_named(dots_names(...), call)
     check_known_arguments(dots_names(...), "x", call)

@@ -119,7 +119,10 @@ score_of_object <- function(x, ..., name, verbose = TRUE, assay = NULL, arg = "x
       # Says that there is none of this name.
       scvaeModel(x, name)
     }
-    return(scScore.default(x, ..., verbose = verbose))
+    if (is.null(assay)) {
+      return(scScore.default(x, ..., verbose = verbose))
+    }
+    return(scScore.default(x, ..., assay = assay, verbose = verbose))
   }
   fitting <- setdiff(dots_names(...), "verbose")
   if (length(fitting) > 0) {

@@ -34,7 +34,8 @@
 #' * with the genes: assays of version 5 get the columns `vf_scscore_counts_score`, `_variable`
 #'   (a score of at least 0.6) and `_rank`, so that `VariableFeatures(object, method = "scscore")`
 #'   works (for split layers there are such columns for each layer, with the same content); assays
-#'   of version 3 and 4 get `scscore.score`, `scscore.variable` and `scscore.rank`;
+#'   of version 3 and 4 get `scscore.score`, `scscore.variable` and `scscore.rank`. Scores that
+#'   [FindInformativeFeatures()] left are replaced;
 #' * the command's log.
 #'
 #' @param object A Seurat object, an assay, or a matrix of counts (genes x cells).
@@ -45,7 +46,8 @@
 #'   that is given without its object: its name, which must be told unless its key is `rna_`.
 #' @param layer The layer with the raw counts (in assays of version 3 and 4 called slot).
 #' @param features Genes to use. NULL, the default: all genes.
-#' @param reduction.name,reduction.key Name and key of the new reduction.
+#' @param reduction.name,reduction.key Name and key of the new reduction; where another one has the
+#'   default key, it is made from the name.
 #' @param seed.use The seed; NULL: drawn from R's random numbers.
 #' @param verbose Show progress.
 #' @param ... Further arguments of [fitSCVAE()]; for assays and matrices these are all of its
@@ -118,6 +120,9 @@ RunSCVAE.Seurat <- function(object, batch = NULL, assay = NULL, layer = "counts"
                             device = "auto") {
   call <- rlang::current_env()
   check_string(reduction.name, "reduction.name", call = call)
+  if (missing(reduction.key)) {
+    reduction.key <- free_key(object, reduction.name, reduction.key)
+  }
   fit <- dimreduc_arguments(given_settings(...), reduction.key, seed.use, call)
   assay <- seurat_assay(object, assay, call)
   counts <- as_counts(object, assay = assay, layer = layer, features = features, call = call)
@@ -203,6 +208,8 @@ seurat_results <- function(reduction, name, assay, layer, cells) {
   results[[name]] <- reduction
   results[[trained_column(name)]] <- stats::setNames(trained, cells)
   results[[stability_column(name)]] <- model$stability[cells]
+  # Those of other fits, which scScore() would take for these.
+  slot(assay, "misc")$scscore <- NULL
   results[[SeuratObject::DefaultAssay(reduction)]] <- add_gene_scores(assay, scScore(model), layer)
   results
 }

@@ -70,6 +70,9 @@ MapSCVAE.Seurat <- function(object, reference, batch = "new", labels = NULL, ass
   call <- rlang::current_env()
   check_known_arguments(dots_names(...), names(formals(MapSCVAE.Seurat)), call)
   check_string(reduction.name, "reduction.name", call = call)
+  if (missing(reduction.key)) {
+    reduction.key <- free_key(object, reduction.name, reduction.key)
+  }
   check_key(reduction.key, call)
   seed <- check_seed(seed.use, "seed.use", call)
   if (missing(reference)) {

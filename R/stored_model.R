@@ -204,11 +204,15 @@ rows_of_model <- function(model, cells, coordinates) {
   if (is.null(coordinates) || ncol(coordinates) != ncol(model$embedding)) {
     return(NULL)
   }
-  if (identical(unname(coordinates), unname(model$embedding))) {
+  # A SingleCellExperiment's have attributes that the model's have not.
+  if (identical(as.vector(coordinates), as.vector(model$embedding))) {
     return(seq_len(nrow(model$embedding)))
   }
-  # All digits, as text.
-  place <- function(x) do.call(paste, lapply(seq_len(ncol(x)), function(k) sprintf("%a", x[, k])))
+  # All digits, as text; of cells at one place, as those without counts, the first is the first.
+  place <- function(x) {
+    at <- do.call(paste, lapply(seq_len(ncol(x)), function(k) sprintf("%a", x[, k])))
+    paste(at, stats::ave(seq_along(at), at, FUN = seq_along))
+  }
   rows <- match(place(coordinates), place(model$embedding))
   if (!anyNA(rows) && !anyDuplicated(rows)) rows
 }

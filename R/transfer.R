@@ -22,7 +22,8 @@
 #'   the expected fractions, as Seurat's LogNormalize; `library` is then not used.
 #' @param name For a Seurat or SingleCellExperiment object: the name of the new assay or alternative
 #'   experiment for the result. NULL: `"denoised"` if the object stood first, else a matrix is
-#'   returned; NA: a matrix.
+#'   returned; NA: a matrix. What an earlier call put under that name is replaced; it is an error if
+#'   something else is there.
 #' @inheritParams predict.SCVAE
 #' @return A matrix, genes x cells, or the object with a new assay or alternative experiment (the
 #'   model's genes may be fewer than the object's): `output = "counts"` is in its counts,
@@ -45,6 +46,9 @@ denoiseCounts <- function(model, x, ..., batch = NULL, genes = NULL, cells = NUL
   output <- check_choice(output, c("counts", "lognormalised"), "output", call)
   threads <- check_threads(threads, call)
   name <- name_of_result(name, if (given$first) "denoised", given$x, cells, call)
+  if (!is.null(name)) {
+    check_free_name(given$x, name, call)
+  }
   counts <- counts_of_cells(given, ..., call = call)
   values <- reconstruct_output(open_model(given$model, call), counts,
     style = NULL, batch = batch_of_cells(given, batch, counts), genes = genes, cells = cells,
@@ -83,7 +87,7 @@ assay_kind <- function(output) if (output == "counts") "counts" else "data"
 #'   of them. For a Seurat object the object with a new assay, for a SingleCellExperiment the object
 #'   with a new alternative experiment (the model's genes may be fewer than the object's), for each
 #'   batch of `to`: `output = "counts"` is in its counts, `"lognormalised"` in its data or
-#'   `logcounts`. Nothing of the object is overwritten, unless an assay of that name exists.
+#'   `logcounts`. Nothing of the object is overwritten but results of earlier calls.
 #' @examples
 #' sim <- simulateCounts(n_cells = 120, n_genes = 300, seed = 1)
 #' model <- fitSCVAE(sim$counts,
@@ -111,7 +115,10 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
   styles <- transfer_styles(open, to, call)
   as_matrix <- !holds_results(given$x) || identical(name, NA)
   if (!as_matrix) {
-    names <- style_names(name, names(styles), call)
+    names <- valid_assay_names(given$x, style_names(name, names(styles), call))
+    for (each in names) {
+      check_free_name(given$x, each, call)
+    }
     check_new_cells(cells, call)
   }
   output <- check_choice(output, c("counts", "lognormalised"), "output", call)
@@ -128,7 +135,6 @@ transferBatchStyle <- function(model, x, to, ..., batch = NULL, genes = NULL, ce
     return(if (length(results) == 1) results[[1]] else results)
   }
   object <- given$x
-  names <- valid_assay_names(object, names)
   for (i in seq_along(results)) {
     object <- with_assay(object, results[[i]], names[i], assay_kind(output))
   }

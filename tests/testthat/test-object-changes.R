@@ -48,6 +48,10 @@ test_that("another assay's genes are not given the scores of the model's", {
   object <- run(seurat_of(counts))
   other <- counts[rev(seq_len(nrow(counts))), ]
   object[["other"]] <- SeuratObject::CreateAssayObject(counts = other)
+  score <- do.call(
+    scScore, c(list(object, assay = "other", n_repeats = 1, null = FALSE, seed = 1), quick())
+  )
+  expect_identical(rownames(score), rownames(other))
   arguments <- quick(assay = "other", n = 5, set.variable = TRUE, n_repeats = 1, null = FALSE)
   object <- do.call(FindInformativeFeatures, c(list(object), arguments))
   expected <- do.call(scScore, c(list(other), quick(n_repeats = 1, null = FALSE, seed = 42)))
@@ -147,7 +151,69 @@ test_that("scores of before do not stand beside those of a new fit", {
     table[[grep("FDR$", colnames(table))[1]]]
   }
   expect_false(all(is.na(fdr(object))))
-  expect_true(all(is.na(fdr(run(object)))))
+  refitted <- run(object)
+  expect_true(all(is.na(fdr(refitted))))
+  expect_identical(scScore(refitted, verbose = FALSE), scScore(scvaeModel(refitted)))
+})
+
+test_that("cells without names are known by their places, also where several are at one", {
+  counts <- sim_small()$counts
+  # Without counts, so that they are embedded alike.
+  counts[, 3:5] <- 0
+  dimnames(counts) <- list(rownames(counts), NULL)
+  sce <- SingleCellExperiment::SingleCellExperiment(list(counts = counts))
+  sce <- suppressWarnings(run(sce, seed = 1), classes = "scvae_warning_filtered")
+  model <- scvaeModel(sce)
+  expect_identical(unname(model$embedding[3, ]), unname(model$embedding[4, ]))
+  few <- scvaeModel(sce[, c(1:4, 200)])
+  expect_identical(unname(few$embedding), unname(model$embedding[c(1:4, 200), ]))
+  expect_identical(few$trained_cells, c(TRUE, TRUE, FALSE, FALSE, TRUE))
+})
+
+test_that("what is not a result of before is not replaced", {
+  object <- denoiseCounts(run(seurat_of(sim_small()$counts), batch = "donor"), genes = 1:5)
+  expect_identical(dim(denoiseCounts(object, genes = 1:3)[["denoised"]]), c(3L, 300L))
+  part <- denoiseCounts(object[, 1:50], genes = 1:3)
+  expect_identical(dim(part[["denoised"]]), c(3L, 50L))
+  refused <- function(expr) expect_error(expr, "name", class = "scvae_error_argument")
+  refused(denoiseCounts(object, name = "RNA"))
+  refused(predict(object, type = "px_rate", name = "RNA"))
+  refused(transferBatchStyle(object, "batch_1", name = "RNA"))
+  refused(predict(object, type = "latent", name = "scvae"))
+  sce <- sce_of()
+  SingleCellExperiment::altExp(sce, "ADT") <- sce[1:3, ]
+  sce <- denoiseCounts(run(sce, seed = 1), genes = 1:5)
+  expect_identical(
+    dim(SingleCellExperiment::altExp(denoiseCounts(sce, genes = 1:3), "denoised")), c(3L, 300L)
+  )
+  refused(denoiseCounts(sce, name = "ADT"))
+  refused(predict(sce, type = "sd", name = "SCVAE"))
+})
+
+test_that("a second result has a key of its own, and R's random numbers are kept", {
+  set.seed(1)
+  state <- random_state()
+  object <- run(seurat_of(sim_small()$counts))
+  expect_no_warning(object <- run(object, reduction.name = "second"))
+  expect_no_warning(object <- predict(object, type = "latent", name = "SCVAE"))
+  expect_identical(random_state(), state)
+  keys <- SeuratObject::Key(object)
+  expect_identical(anyDuplicated(keys), 0L)
+  expect_identical(keys[["scvae"]], "SCVAE_")
+  expect_identical(keys[["second"]], "second_")
+})
+
+test_that("a reduction by itself is scored as the object that it is of", {
+  counts <- sim_small()$counts
+  counts[, 3:5] <- 0
+  object <- suppressWarnings(
+    run(seurat_of(counts), batch = "donor"),
+    classes = "scvae_warning_filtered"
+  )
+  scored <- function(x) {
+    evaluateEmbedding(x, labels = sim_small()$cell_type, seed = 1, verbose = FALSE)
+  }
+  expect_identical(scored(object[["scvae"]]), scored(scvaeModel(object)))
 })
 
 test_that("a name that no result has is an error, and the default's comes before others", {

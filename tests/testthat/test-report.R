@@ -39,7 +39,7 @@ genes_in <- function(text) {
 test_that("numbers of genes keep all their digits, and genes may be named by numbers, or twice", {
   expect_match(gene_json(data.frame(rank = c(10001L, NA))), "[10001,null]", fixed = TRUE)
   of <- report_subject(
-    model, sim$counts, NULL, NULL, NULL, c(3, 4, 3),
+    list(model = model, x = sim$counts, own = FALSE), NULL, NULL, NULL, c(3, 4, 3),
     call = rlang::current_env()
   )
   expect_identical(of$genes, open_model(model)$gene_names[3:4])
@@ -124,13 +124,13 @@ test_that("what does not fit is refused before anything is computed", {
 test_that("a Seurat or SingleCellExperiment object with a model is reported on", {
   skip_if_not_installed("SingleCellExperiment")
   sce <- SingleCellExperiment::SingleCellExperiment(
-    list(counts = sim$counts),
+    list(umi = sim$counts),
     colData = S4Vectors::DataFrame(type = sim$cell_type, donor = sim$batch)
   )
   sce <- runSCVAE(
     sce,
-    batch = "donor", min_genes = 20, n_hidden = 16, n_latent = 4, max_epochs = 2, seed = 1,
-    verbose = FALSE
+    assay.type = "umi", batch = "donor", min_genes = 20, n_hidden = 16, n_latent = 4,
+    max_epochs = 2, seed = 1, verbose = FALSE
   )
   replace_in_package("report_cells", function(...) NULL)
   replace_in_package("report_part", function(...) NULL)
