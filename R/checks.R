@@ -31,9 +31,11 @@ describe <- function(x) {
   sprintf("<%s> of length %d", class(x)[1], length(x))
 }
 
-# One number within [min, max]; `open` excludes the ends it names ("min", "max").
-check_number <- function(x, name, min = -Inf, max = Inf, whole = FALSE, open = character(),
-                         null_ok = FALSE, cure = NULL, call = rlang::caller_env()) {
+# One number within [min, max]; `open` excludes the ends it names ("min", "max"). Whole numbers are
+# R's integers.
+check_number <- function(x, name, min = -Inf, max = if (whole) .Machine$integer.max else Inf,
+                         whole = FALSE, open = character(), null_ok = FALSE, cure = NULL,
+                         call = rlang::caller_env()) {
   if (is.null(x) && null_ok) {
     return(NULL)
   }

@@ -85,12 +85,12 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
     )
   }
   counts <- as_counts(newdata, ..., call = call)
-  batch <- new_batches(batch, open, counts, call)
+  batch <- new_batches(batch, open, counts, verbose, call)
   position <- align_genes(open, counts, call)
   settings <- list(
     max_epochs = check_number(
       max_epochs, "max_epochs",
-      min = 1, max = .Machine$integer.max, whole = TRUE, null_ok = TRUE, call = call
+      min = 1, whole = TRUE, null_ok = TRUE, call = call
     ) %||% mapping_epochs(counts$n_cells, model$settings$batch_size),
     lr = check_number(lr, "lr", 0, 1, open = "min", call = call),
     n_epochs_kl_warmup = 0,
@@ -100,7 +100,8 @@ mapSCVAE <- function(model, newdata, batch = "new", ..., labels = NULL, k = 15,
     seed = check_seed(seed, call = call)
   )
   if (verbose) {
-    cli::cli_inform("Mapping {counts$n_cells} cells of {length(batch$names)} new batch{?es}.")
+    new <- batch$names
+    cli::cli_inform("Mapping {counts$n_cells} cells of {length(new)} new batch{?es}: {.val {new}}.")
   }
   progress <- new_progress(verbose, "Mapping ", fit_progress)
   on.exit(progress$done())
@@ -138,9 +139,17 @@ mapping_epochs <- function(n_cells, batch_size) {
   max(20, ceiling(100 * (batch_size %||% 128) / n_cells))
 }
 
-new_batches <- function(batch, open, counts, call) {
+new_batches <- function(batch, open, counts, verbose, call) {
   columns <- c(counts$columns, counts$hidden_columns)
-  if (rlang::is_string(batch) && !batch %in% columns) {
+  # That of layers is no name: where there are none resolve_batch() says so.
+  if (rlang::is_string(batch) && !batch %in% c(columns, "layers")) {
+    meant <- columns[nchar(batch) > 3 & utils::adist(batch, columns, ignore.case = TRUE) <= 1]
+    if (verbose && length(meant) > 0) {
+      cli::cli_inform(c(
+        i = "{.val {batch}} is taken as the name of one new batch, not as the column \\
+             {.val {meant}}."
+      ))
+    }
     batch <- rep(batch, counts$n_cells)
   }
   batch <- resolve_batch(batch, counts, call)

@@ -234,7 +234,7 @@ fit_options <- function(embedding, filtered_cells, checkpoint, checkpoint_every,
     filtered_cells = check_choice(filtered_cells, c("embed", "NA"), "filtered_cells", call),
     checkpoint_every = check_number(
       checkpoint_every, "checkpoint_every",
-      min = 1, max = .Machine$integer.max, whole = TRUE, call = call
+      min = 1, whole = TRUE, call = call
     ),
     n_repeats = check_repeats(n_repeats, call)
   )

@@ -9,6 +9,7 @@
 #'   Without it, all cores that this process may use are, at most as many as the environment
 #'   variables `SLURM_CPUS_PER_TASK` and `OMP_THREAD_LIMIT` say, and at most two while `R CMD check`
 #'   runs.
+#' * `scVAE.tf32`: TRUE lets graphics cards round factors of products, see `device` of [fitSCVAE()].
 #'
 #' @section Conditions:
 #' Every error has the class `scvae_error` and one of `scvae_error_argument` (an argument),
@@ -18,8 +19,8 @@
 #' `scvae_error_worker` (another process died, again and again) and `scvae_error_internal`. Warnings
 #' have the class `scvae_warning` and one of `scvae_warning_filtered`, `scvae_warning_batch`,
 #' `scvae_warning_genes`, `scvae_warning_latent` (a fit that went astray), `scvae_warning_mapping`,
-#' `scvae_warning_worker` (what another process was to do is done again) and
-#' `scvae_warning_interrupted`.
+#' `scvae_warning_worker` (what another process was to do is done again), `scvae_warning_diverged`
+#' (a loss that was no number any more) and `scvae_warning_interrupted`.
 #'
 #' @useDynLib scVAE, .registration = TRUE
 #' @importClassesFrom Matrix dgCMatrix

@@ -85,6 +85,31 @@ test_that("genes are aligned by name and few may lack", {
   expect_warning(map(query[-(1:20), ]), class = "scvae_warning_genes")
 })
 
+test_that("a text that is no column is a batch, and it is said", {
+  skip_if_not_installed("SeuratObject")
+  sim <- three_batches()
+  model <- quick_fit(sim$counts[, !sim$new], seed = 1)
+  query <- suppressWarnings(SeuratObject::CreateSeuratObject(sim$counts[, sim$new]))
+  query$donor <- "d9"
+  said <- function(batch) {
+    messages <- character()
+    withCallingHandlers(
+      mapSCVAE(model, query, batch = batch, max_epochs = 1, seed = 1),
+      message = function(m) {
+        messages <<- c(messages, cli::ansi_strip(conditionMessage(m)))
+        invokeRestart("muffleMessage")
+      }
+    )
+    paste(messages, collapse = "")
+  }
+  expect_match(said("donor"), "1 new batch: \"d9\"", fixed = TRUE)
+  mistyped <- said("Doner")
+  expect_match(mistyped, "not as the column \"donor\"", fixed = TRUE)
+  expect_match(mistyped, "1 new batch: \"Doner\"", fixed = TRUE)
+  expect_no_match(said("donor_12"), "not as the column")
+  expect_error(said("layers"), "layers", class = "scvae_error_argument")
+})
+
 test_that("mistakes in mapping are named", {
   sim <- three_batches()
   query <- sim$counts[, sim$new]

@@ -183,6 +183,7 @@ test_that("informative genes are chosen by threshold, number, proportion or FDR"
   expect_identical(informativeGenes(model), informativeGenes(table))
   expect_identical(informativeGenes(as.data.frame(table)), informativeGenes(table))
   expect_identical(informativeGenes(model, n = 10), rownames(table)[order(table$rank)][1:10])
+  expect_error(informativeGenes(model, n = 1e10), "2147483647", class = "scvae_error_argument")
   table$FDR <- ifelse(table$rank %in% c(5, 9), 0.01, 0.5)
   expect_identical(
     informativeGenes(table, fdr.threshold = 0.05), rownames(table)[match(c(5, 9), table$rank)]
