@@ -23,7 +23,7 @@ export SCVAE_CUDA ?= 0
   bench-speed bench-gpu docs site tarball dist clean
 
 help:
-	@echo 'make test          all checks: Rust, R, documentation, R CMD check, the CUDA backend'
+	@echo 'make test          the checks: Rust, R, documentation, R CMD check'
 	@echo 'make test-cuda     the CUDA backend alone, on a CPU that plays a GPU'
 	@echo 'make test-gpu      its tests on a GPU, to target/gpu-tests.json'
 	@echo 'make test-seurat5  the R tests on Debian trixie (R 4.5, Seurat 5), in a chroot'

@@ -123,7 +123,8 @@ In no total, and only in rows that were scored since these scores were added:
 - `pbmc_kang_ctrl`, second total: ten principal components are ahead by .028, without any integration: these
   donors, one experiment, hardly differ, so that there is little to be won. Of the .053 that this package's bio
   is behind, .036 are of the isolated ASW, seven cells: these lie among other cells in most embeddings, Harmony's, too.
-- `celllines_tian`, second total: scVI's is ahead by .002, a third of a standard deviation.
+- `celllines_tian`, second total: scVI's is ahead of `scvae` by .008, one standard deviation, and of
+  `scvae_expression` by .002.
 
 ## The methods
 

@@ -30,8 +30,8 @@ VARIANTS_HEAD = """
 ## How the encoder's module of the new batch is set
 
 New cells that are like a remembered group come to the mean of the model's own cells that are like it, and spread as
-much (`src/training/alignment.rs`). Which own cells are like a group is found as for new cells, without the cell's own
-part in the group's profile (`src/model/likeness.rs`). Before that the mean and spread were those of the group's own
+much (`src/mapping/alignment.rs`). Which own cells are like a group is found as for new cells, without the cell's own
+part in the group's profile (`src/mapping/similarity.rs`). Before that the mean and spread were those of the group's own
 cells, which are narrower, and the means went half of the way (**the groups' own cells**). Means over the batches that
 were left out:
 
@@ -44,8 +44,10 @@ HEAD = """# Mapping of a batch that the model was not trained with
 
 Written by `bench/mapping.py`; do not edit by hand.
 
-One batch is left out, a model of the others is fitted at default settings (but `criterion = "mse"`, then the default), and the cells
-of the batch that was left out are mapped to it with `mapSCVAE()`. The model's own
+The rows are of the default settings of then: `criterion = "mse"`, and no prior of the heads' weights. The command makes
+rows that are missing with the settings of now.
+
+One batch is left out, a model of the others is fitted, and the cells of the batch that was left out are mapped to it with `mapSCVAE()`. The model's own
 embedding with that of the mapped cells under it is scored like any embedding of all cells
 (`bench/peers/scib.py`; the columns are explained in `integration.md`) and held against the
 **joint** model, which was trained with all batches from the same seed. Entries are means

@@ -19,8 +19,8 @@ install() {
   mkdir "$work/tree" "$work/library"
   git -C "$here/.." archive "$1" | tar -xm -C "$work/tree"
   if [ $# -gt 1 ]; then
-    sed -i "s/^const $2: \\(.*\\) = .*;/const $2: \\1 = $3;/" "$work/tree/src/training/alignment.rs"
-    grep -q "^const $2: .* = $3;" "$work/tree/src/training/alignment.rs"
+    sed -i "s/^const $2: \\(.*\\) = .*;/const $2: \\1 = $3;/" "$work/tree/src/mapping/alignment.rs"
+    grep -q "^const $2: .* = $3;" "$work/tree/src/mapping/alignment.rs"
   fi
   SCVAE_CARGO_TARGET=$work/target R CMD INSTALL --library="$work/library" "$work/tree"
 }

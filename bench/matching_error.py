@@ -4,10 +4,10 @@ many cells a remembered group should have.
 
   python matching_error.py DATA_DIR
 
-The matching of src/model/matching.rs, written again in numpy, on the sets with batches: the batches'
+The matching of src/batches/matching.rs, written again in numpy, on the sets with batches: the batches'
 differences of log1p(count) from mutual nearest cells, held against those that the cell types give
 (least squares on type and batch). Then the same for a batch that is mapped: its difference from
-groups of the other batches' cells, much as in src/model/anchors.rs, with groups from k-means in 10
+groups of the other batches' cells, much as in src/mapping/cell_groups.rs, with groups from k-means in 10
 principal components without the batches' differences in place of the latent space, and with each
 group's own cells in place of those most alike it.
 """

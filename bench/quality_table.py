@@ -87,15 +87,16 @@ components of the same cells: they favour methods that make such components.
 ## Where this package is not first, and why
 
 - *Leiden r=1*, all sets but `zheng_t_cells` (on `pbmc_facs_zheng` the NMI of the latent values
-  is first). At resolution 1 this embedding gives more clusters than 50 principal components
+  of three repeats is first, of one fit level with scVI's). At resolution 1 this embedding gives more clusters than 50 principal components
   or scVI: 15 for 10 types where these give 10, 12 for 8 where these give 8, on
   `mouse_bladder_han` 15 for 16 where these give 10 to 12. It agrees best with the labels at
-  resolutions of .1 to .3, they at .4 to .7.
+  lower resolutions, mostly .1 to .3, than they do, mostly .4 to .9.
 - *k-means* on `mouse_bladder_han` and `pbmc_kang_ctrl`, *Leiden best* on `pbmc_kang_ctrl`:
   principal components lead, of which these labels are clusterings. Of the methods that are
   not such components, trained in full, this package is first there. Leiden's best on
   `mouse_bladder_han` is within a standard error of the first with three repeats.
-- *graph conn.*: scVI's is higher by .01 to .02 on `pbmc_facs_zheng` and `zheng_t_cells`; on
+- *graph conn.*: scVI's is higher by .01 to .02 on `pbmc_facs_zheng` and `zheng_t_cells`, by less
+  than its error on `mouse_bladder_han`; on
   `pbmc_kang_ctrl` scVI's and that of ten principal components by .06. We have
   not found out why.
 

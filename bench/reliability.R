@@ -95,7 +95,7 @@ run_kills <- function(n) {
       kill = k,
       `seconds after the call` = sprintf("%.2f", after),
       `epochs done` = if (has_checkpoint) as.character(epochs) else "no checkpoint yet",
-      `half-written file left` = if ("checkpoint.new" %in% left) "yes" else "no",
+      `half-written file left` = if (any(grepl("^checkpoint\\..*new$", left))) "yes" else "no",
       then = if (!has_checkpoint) {
         "fitted anew"
       } else if (threads == 1) {

@@ -48,6 +48,7 @@ def check(log_zinb, theirs):
             raise SystemExit(f"one_pass: {name} differs by {error[1]:.1e}, scvi-tools' own by {error[0]:.1e}")
 
 
+@functools.cache  # A second time it would be held against itself.
 def install():
     import scvi.distributions._negative_binomial as nb
 
