@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::batches::BatchMeans;
 use crate::kernels::Likelihood;
 use crate::layers::{AdjustmentRules, CriterionName};
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, Streams};
 use crate::{Error, Result};
 
 /// Epochs chosen for small sets.
@@ -118,6 +118,10 @@ pub struct Settings {
     pub n_epochs_kl_warmup: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
+    /// Seed of which cells validate and of the noise they are looked at with, where several fits are to be compared by these;
+    /// `None` = `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_seed: Option<u64>,
     /// Threads to use; no property of the model, so not saved with it.
     #[serde(skip_serializing)]
     pub threads: usize,
@@ -164,6 +168,7 @@ impl Default for Settings {
             kl_weight: 1.0,
             n_epochs_kl_warmup: None,
             seed: 0,
+            validation_seed: None,
             threads: 1,
             device: "auto".into(),
         }
@@ -183,6 +188,11 @@ impl Settings {
             q_w: self.q_w,
             v_w: self.v_w,
         }
+    }
+
+    /// Where the validation's random numbers come from.
+    pub fn validation_streams(&self) -> Streams {
+        Streams::new(self.validation_seed.unwrap_or(self.seed))
     }
 
     /// Epochs to train for `n_train` cells: as given, or 150 up to 2,000 cells and from there on fewer, in proportion

@@ -159,7 +159,8 @@ impl BesideNull<'_> {
             .zip(self.copies)
             .map(|(&source, &statistic)| (self.mean[source], statistic))
             .collect();
-        by_mean.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        // Of equal means, and of few counts there are many, those side by side must be any.
+        by_mean.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut of_copies: Vec<f64> = by_mean
             .iter()
             .map(|&(mean, statistic)| standardised(&by_mean, mean, statistic))
@@ -183,6 +184,7 @@ fn standardised(by_mean: &[(f64, f64)], mean: f64, statistic: f64) -> f64 {
     let wanted = (SHARE_OF_NEIGHBOURS * by_mean.len() as f64) as usize;
     let n = wanted.max(FEWEST_NEIGHBOURS).min(by_mean.len());
     let centre = by_mean.partition_point(|&(m, _)| m < mean);
+    let centre = (centre + by_mean.partition_point(|&(m, _)| m <= mean)) / 2;
     let start = centre.saturating_sub(n / 2).min(by_mean.len() - n);
     let mut near: Vec<f64> = by_mean[start..start + n].iter().map(|&(_, s)| s).collect();
     near.sort_by(f64::total_cmp);

@@ -31,12 +31,14 @@ pub fn mean_connections(masks: &[ConnectionMask]) -> Vec<f64> {
         .collect()
 }
 
-/// The settings of one of several fits, numbered from 0: the first has the seed itself, so that it is the fit that is made without repeats.
+/// The settings of one of several fits, numbered from 0: the first has the seed itself, so that it is the fit that is made
+/// without repeats. All have the validation cells of the first.
 pub fn settings_of_fit(settings: &Settings, number: usize) -> Settings {
     let mut of_fit = settings.clone();
     if number > 0 {
         let streams = Streams::new(settings.seed);
         of_fit.seed = streams.stream(Purpose::Repeats, number as u32).random();
+        of_fit.validation_seed = Some(settings.seed);
     }
     of_fit
 }

@@ -13,15 +13,16 @@ use crate::{Error, Result};
 pub(super) fn check_same_settings(known: &Settings, own: &Settings) -> Result<()> {
     let fields = |s: &Settings| serde_json::to_value(s).map_err(unwritable);
     let (known, own) = (fields(known)?, fields(own)?);
-    let names = known.as_object().into_iter().flatten();
-    let mut differ = names.filter(|(name, value)| {
-        *name != "device" && *name != "threads" && own.get(name) != Some(*value)
-    });
-    match differ.next() {
+    let fields = [&known, &own].map(|settings| settings.as_object().into_iter().flatten());
+    let mut names = fields.into_iter().flatten().map(|(name, _)| name);
+    let differs = |name: &&String| {
+        *name != "device" && *name != "threads" && known.get(name) != own.get(name)
+    };
+    match names.find(differs) {
         None => Ok(()),
-        Some((name, value)) => Err(Error::Argument(format!(
+        Some(name) => Err(Error::Argument(format!(
             "The checkpoint was made with {name} = {}, not {}.\nGive the same settings, or another checkpoint folder.",
-            as_in_r(Some(value)),
+            as_in_r(known.get(name)),
             as_in_r(own.get(name))
         ))),
     }

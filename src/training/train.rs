@@ -178,7 +178,7 @@ fn checked_split(cells: TrainingCells, settings: &Settings) -> Result<Split> {
             "{n_cells} batch codes below {n_batches} are needed, one per cell"
         )));
     }
-    let streams = Streams::new(settings.seed);
+    let streams = settings.validation_streams();
     let split = Split::draw(batch, n_batches, settings.train_size, streams);
     if settings.early_stopping && split.n_validation() == 0 {
         return Err(Error::Argument(format!(

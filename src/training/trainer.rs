@@ -16,7 +16,7 @@ use crate::layers::{adjust, connections_of_genes, Criterion, GeneSums};
 use crate::model::{
     Dropout, EpochRecord, History, Level, Loss, Mode, Settings, Snapshot, Stopped, TensorId, Vae,
 };
-use crate::sampling::{chunks, CellRows, Purpose, Sampler, Split, Streams};
+use crate::sampling::{chunks, CellRows, Purpose, Sampler, Split};
 use crate::{Error, Result};
 
 /// Cells of a validation chunk, but never more than of a mini-batch: a card whose memory a step fits in must not run out
@@ -353,7 +353,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// Reconstruction loss and KL divergence of the validation cells, with the same noise at every look; an error when
     /// interrupted.
     fn validate(&mut self, model: &Vae<B>) -> Result<(f64, f64)> {
-        let mut rng = Streams::new(self.settings.seed).stream(Purpose::Validation, 0);
+        let mut rng = self
+            .settings
+            .validation_streams()
+            .stream(Purpose::Validation, 0);
         let mut losses = Losses::default();
         for cells in &self.validation {
             if self.monitor.should_stop() {

@@ -127,3 +127,34 @@ fn p_values_know_what_expression_does() {
         }
     }
 }
+
+/// Genes with few counts have the same mean by the hundred.
+#[test]
+fn p_values_are_right_where_many_genes_have_the_same_mean() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let n = 8000;
+    let mean: Vec<f64> = (0..n).map(|i| ((i / 1000) as f64).max(1.0)).collect();
+    let mut null = || rng.sample::<f64, _>(rand_distr::StandardNormal);
+    let genes: Vec<f64> = (0..n).map(|_| null()).collect();
+    let sources: Vec<usize> = (0..n).step_by(2).collect();
+    let copies: Vec<f64> = sources.iter().map(|_| null()).collect();
+    let beside = BesideNull {
+        genes: &genes,
+        mean: &mean,
+        copies: &copies,
+        sources: &sources,
+    };
+    let p = beside.p_values();
+    for (group, part) in p.chunks(1000).enumerate() {
+        let below = |bound: f64| part.iter().filter(|&&p| p <= bound).count() as f64 / 1000.0;
+        for bound in [0.01_f64, 0.05, 0.5] {
+            // The level and the spread are known from 200 copies.
+            let sd = (bound * (1.0 - bound) / 1000.0).sqrt() + 0.2 * bound;
+            let found = below(bound);
+            assert!(
+                (found - bound).abs() < 3.0 * sd,
+                "{group}, {bound}: {found}"
+            );
+        }
+    }
+}

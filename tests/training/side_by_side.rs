@@ -6,7 +6,9 @@ use std::sync::Barrier;
 use scvae::backend::Cpu;
 use scvae::batches::Design;
 use scvae::counts::filter;
-use scvae::results::repeat_fits;
+use scvae::model::Settings;
+use scvae::results::{repeat_fits, settings_of_fit};
+use scvae::sampling::Split;
 use scvae::training::{side_by_side, with_threads, Monitor, Silent, TrainingCells};
 use scvae::Error;
 
@@ -69,6 +71,19 @@ fn with_cells(check: impl FnOnce(TrainingCells)) {
         design: &Design::single(2),
     };
     check(cells);
+}
+
+#[test]
+fn fits_that_are_compared_have_the_same_validation_cells() {
+    let batch: Vec<usize> = (0..100).map(|cell| cell % 2).collect();
+    let of_fits = [0, 1, 2].map(|number| settings_of_fit(&settings(), number));
+    let validation = |s: &Settings| Split::draw(&batch, 2, 0.8, s.validation_streams()).validation;
+    let [first, second, third] = of_fits.each_ref().map(validation);
+    assert_eq!(first, second);
+    assert_eq!(first, third);
+    let seeds = of_fits.map(|s| s.seed);
+    assert_eq!(seeds[0], settings().seed);
+    assert!(seeds[1] != seeds[0] && seeds[2] != seeds[0] && seeds[1] != seeds[2]);
 }
 
 #[test]
