@@ -10,7 +10,7 @@
 #' @param threshold Genes with at least this score. About 0.6 separates the informative genes of
 #'   usual data (paper, section 3.2).
 #' @param n At most so many genes.
-#' @param prop At most this proportion of the genes that have a score.
+#' @param prop At most this proportion of the genes that have a score, rounded up.
 #' @param fdr.threshold Genes with an `FDR` of at most this. Models hold none: it needs scores that
 #'   were made with null copies, see [scScore()].
 #' @param name The model's name in an object, see [scvaeModel()].

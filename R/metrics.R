@@ -56,7 +56,8 @@
 #' `total` = 0.6 `bio` + 0.4 `batch`. As in Luecken et al. (2022) one clustering counts, that of
 #' Leiden, and the scores of k-means do not. Their stretching of every score over the methods that
 #' are compared is not done, so that the result does not depend on which these are.
-#' Nor do `isolated_f1`, `bras`, `cilisi`, `nmi_batch` and `ari_batch`, which came later.
+#' Nor do `isolated_f1`, which scib-metrics leaves out, and `bras`, `cilisi`, `nmi_batch` and
+#' `ari_batch`, which came later.
 #' `pcr_comparison` counts only where it is there: give `unintegrated` for all embeddings or for
 #' none. A score that these cells do not define is NA, and so are the means over it.
 #'

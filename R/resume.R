@@ -80,6 +80,7 @@ resumeSCVAE <- function(checkpoint,
   }
   model <- run_fit(train, counts, batch, settings, options, verbose, call)
   model <- add_repeats(model, folders, counts, batch, settings, options, verbose, call)
+  model$source <- counts$source
   model$call <- short_call(match.call(), "resumeSCVAE")
   hide_filtered(model, options)
 }

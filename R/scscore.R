@@ -63,8 +63,8 @@
 #'   * `explained`: share of the gene's Poisson deviance within batches that the fitted rates
 #'     explain;
 #'   * `signal`: dispersion of the fitted rate within batches, variance over the cells of `px_scale`
-#'     times the median library over its mean, in counts; half of the deviance that is explained,
-#'     per cell, is about this;
+#'     times the median library over its mean, in counts; the deviance that is explained, per cell,
+#'     is about this where the rates differ little, and less elsewhere;
 #'   * `mean`, `detected`: mean count, and share of the cells that have one;
 #'   * `agreement`: whether batches agree on the gene, from 0 to 1: 1 minus twice the standard
 #'     deviation of its place among the genes by `signal` in each batch; NA without batches;
@@ -237,9 +237,11 @@ score_frame <- function(fits, gene_names) {
   connections <- matrix(NA_real_, length(gene_names), ncol(values$connections))
   connections[fits$genes, ] <- values$connections
   dimnames(connections) <- list(gene_names, paste0("repeat", fits$numbers))
+  width <- diff(range(n_connections, na.rm = TRUE))
   out <- S4Vectors::DataFrame(
     scscore = scale01(n_connections),
-    se = unname(standard_error(connections)) / diff(range(n_connections, na.rm = TRUE)),
+    # Scores are 0 where there is no difference.
+    se = unname(standard_error(connections)) / (if (width > 0) width else Inf),
     rank = rank_genes(n_connections, signal),
     n_connections = n_connections,
     explained = average("explained"),
@@ -288,9 +290,11 @@ null_p_values <- function(fits) {
 
 null_table <- function(fits, gene_names) {
   copies <- length(fits$genes) + seq_along(fits$sources)
+  # Models of before it was kept have no statistic, and no copies.
+  statistic <- fits$values$statistic %||% fits$values$connections
   data.frame(
     gene = gene_names[fits$genes[fits$sources]],
     n_connections = rowMeans(fits$values$connections[copies, , drop = FALSE]),
-    statistic = rowMeans(fits$values$statistic[copies, , drop = FALSE]) %||% numeric()
+    statistic = rowMeans(statistic[copies, , drop = FALSE])
   )
 }

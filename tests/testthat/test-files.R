@@ -108,6 +108,9 @@ test_that("models of older versions are loaded", {
     recorded <- recorded[recorded$what == "latent", ]
     found <- latent[cbind(recorded$row, recorded$column) + 1]
     expect_lt(max(abs(found - recorded$value)), 1e-5)
+    score <- scScore(model)
+    expect_identical(range(score$scscore), c(0, 1))
+    expect_true(all(is.na(score$FDR)))
   }
 })
 
