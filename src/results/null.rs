@@ -144,14 +144,16 @@ pub struct BesideNull<'a> {
 }
 
 /// Fewest copies that a statistic is compared with to know its level and spread at a gene's expression.
-const FEWEST_NEIGHBOURS: usize = 50;
+const FEWEST_NEIGHBOURS: usize = 100;
 /// That number as a share of all copies, where there are many.
 const SHARE_OF_NEIGHBOURS: f64 = 0.05;
 
 impl BesideNull<'_> {
     /// For each gene, how likely a gene without structure reaches as much: the share of copies that do, each measured by what
-    /// copies of the same expression have (their median, and half the distance of the quantiles of .16 and .84). The gene
-    /// itself counts as one of them, so that no p-value is below `1 / (1 + copies)`. Without copies all are 1.
+    /// copies of the same expression have: their median, and how far above it their quantile of .9 is. (The statistic of a
+    /// gene with few counts cannot be far above it, but far below: a spread of both sides would never call such a gene, and
+    /// others in its place.) The gene itself counts as one of them, so that no p-value is below `1 / (1 + copies)`. Without
+    /// copies all are 1.
     pub fn p_values(&self) -> Vec<f64> {
         let mut by_mean: Vec<(f64, f64)> = self
             .sources
@@ -189,6 +191,6 @@ fn standardised(by_mean: &[(f64, f64)], mean: f64, statistic: f64) -> f64 {
     let mut near: Vec<f64> = by_mean[start..start + n].iter().map(|&(_, s)| s).collect();
     near.sort_by(f64::total_cmp);
     let quantile = |q: f64| near[(q * (n - 1) as f64).round() as usize];
-    let spread = (quantile(0.84) - quantile(0.16)) / 2.0;
+    let spread = quantile(0.9) - quantile(0.5);
     (statistic - quantile(0.5)) / if spread > 0.0 { spread } else { 1.0 }
 }

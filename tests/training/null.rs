@@ -158,3 +158,32 @@ fn p_values_are_right_where_many_genes_have_the_same_mean() {
         }
     }
 }
+
+/// The statistic of a gene with few counts is skewed: it ends not far above its median.
+#[test]
+fn p_values_are_right_whatever_the_lower_side_is_like() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let n = 8000;
+    let mean: Vec<f64> = (0..n).map(|i| i as f64).collect();
+    let mut null = |i: usize| {
+        let x: f64 = rng.sample(rand_distr::StandardNormal);
+        match i < 4000 && x < 0.0 {
+            true => 4.0 * x,
+            false => x,
+        }
+    };
+    let genes: Vec<f64> = (0..n).map(&mut null).collect();
+    let sources: Vec<usize> = (0..n).step_by(2).collect();
+    let copies: Vec<f64> = sources.iter().map(|&i| null(i)).collect();
+    let beside = BesideNull {
+        genes: &genes,
+        mean: &mean,
+        copies: &copies,
+        sources: &sources,
+    };
+    let p = beside.p_values();
+    for part in [&p[..3500], &p[4500..]] {
+        let found = part.iter().filter(|&&p| p <= 0.05).count() as f64 / 3500.0;
+        assert!((found - 0.05).abs() < 0.015, "{found}");
+    }
+}
