@@ -65,11 +65,15 @@ test_that("repeats give the best model and an embedding of all", {
     min_genes = 20, n_hidden = 16, n_latent = 4, max_epochs = 60, n_repeats = 3, null = FALSE,
     seed = 3, verbose = FALSE
   ))
-  # The kept model stands for itself where new cells come, close to what all agree on.
+  # The kept model stands for itself where new cells come, near to what all agree on, as a fit that
+  # is none of them is not.
   own <- predict(model, sim$counts)
   expect_identical(dim(own), dim(model$embedding))
   expect_false(identical(own, model$embedding))
-  expect_gt(stats::cor(as.vector(stats::dist(own)), as.vector(stats::dist(model$embedding))), 0.5)
+  distances <- function(x) as.vector(stats::dist(x))
+  near <- function(x) stats::cor(distances(x), distances(model$embedding))
+  stranger <- quick_fit(sim$counts, seed = 99, max_epochs = 60)
+  expect_gt(near(own), near(stranger$embedding) + 0.3)
   expect_equal(
     unname(model$components$sd), unname(apply(model$embedding, 2, stats::sd)),
     tolerance = 1e-3
