@@ -107,7 +107,9 @@ this page are from when there was none.
 """,
     "epochs": """## The length of the training
 
-With the weight decay of the default.
+With the weight decay of the default. Twice as many epochs mix the batches better and keep the types less well, on both
+sets: the total rises by .011 on pbmc_kang_ctrl (above scVI's best, .734) and falls by .011 on celllines_tian. So the
+number of epochs is the same with batches and without.
 
 """,
     "masks": """## Masks of several batches

@@ -104,7 +104,8 @@ components of the same cells: they favour methods that make such components.
 
 - `scvae` (this package at its defaults): the embedding, in expression space. `scvae_latent`:
   the latent values of the same fits, which is what the embedding is with batches.
-  `scvae_3_repeats`: with `n_repeats = 3`.
+  `scvae_3_repeats`: with `n_repeats = 3`; rows of before all fits had the same validation cells,
+  since when another one of the three may be the one whose latent values these are.
 - `scvi_*` (scvi-tools 1.4.2, SCVI at its defaults) on the full gene list or on 2,000
   variable genes (`hvg2000`, seurat_v3); `_batch`: with the batch key.
 - `pca10`, `pca50` (scanpy 1.11.5) and `seurat_pca10`, `seurat_pca50` (Seurat 4.3.0):
