@@ -115,8 +115,8 @@ check_free_name <- function(x, name, call) {
     kind <- if (inherits(x, "Seurat")) "assay" else "alternative experiment"
     abort_scvae(
       c(
-        "The object has an {kind} {.val {name}} that is not a result of this kind.",
-        i = "Give {.arg name} another value, or remove it before."
+        "{.arg name} is {.val {name}}, the {kind} of which is no result of scVAE.",
+        i = "Choose another {.arg name}, or remove what is there."
       ),
       "argument",
       call
@@ -149,8 +149,8 @@ check_no_model <- function(x, name, type, call) {
   if (type != "embedding" && name %in% result_names(x)) {
     abort_scvae(
       c(
-        "The model is under the name {.val {name}}, and would be lost.",
-        i = "Give {.arg name} another value."
+        "{.arg name} is {.val {name}}, where the model is, which would be lost.",
+        i = "Choose another {.arg name}."
       ),
       "argument",
       call
