@@ -148,7 +148,8 @@ scores_part <- function(scores) {
 }
 
 score_meanings <- c(
-  asw = "labels are apart: silhouettes", isolated_labels = "the same, for labels of the fewest batches",
+  asw = "labels are apart: silhouettes",
+  isolated_labels = "the same, for labels of the fewest batches",
   isolated_f1 = "clusters find the labels of the fewest batches",
   nmi_leiden = "clusters and labels say the same",
   ari_leiden = "the same, by pairs of cells", nmi_kmeans = "the same as nmi_leiden, by k-means",
