@@ -150,10 +150,10 @@ const SHARE_OF_NEIGHBOURS: f64 = 0.05;
 
 impl BesideNull<'_> {
     /// For each gene, how likely a gene without structure reaches as much: the share of copies that do, each measured by what
-    /// copies of the same expression have: their median, and how far above it their quantile of .9 is. (The statistic of a
+    /// copies of the same expression have: their median, and how far above it their quantile of .95 is. (The statistic of a
     /// gene with few counts cannot be far above it, but far below: a spread of both sides would never call such a gene, and
-    /// others in its place.) The gene itself counts as one of them, so that no p-value is below `1 / (1 + copies)`. Without
-    /// copies all are 1.
+    /// others in its place.) A copy is measured by the others, as genes are by copies. The gene itself counts as one of them,
+    /// so that no p-value is below `1 / (1 + copies)`. Without copies all are 1.
     pub fn p_values(&self) -> Vec<f64> {
         let mut by_mean: Vec<(f64, f64)> = self
             .sources
@@ -165,32 +165,34 @@ impl BesideNull<'_> {
         by_mean.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut of_copies: Vec<f64> = by_mean
             .iter()
-            .map(|&(mean, statistic)| standardised(&by_mean, mean, statistic))
+            .enumerate()
+            .map(|(own, &(mean, statistic))| standardised(&by_mean, Some(own), mean, statistic))
             .collect();
         of_copies.sort_by(f64::total_cmp);
         let n = of_copies.len();
         let p_value = |(&statistic, &mean): (&f64, &f64)| {
-            let own = standardised(&by_mean, mean, statistic);
-            let below = of_copies.partition_point(|&copy| copy < own);
+            let of_gene = standardised(&by_mean, None, mean, statistic);
+            let below = of_copies.partition_point(|&copy| copy < of_gene);
             (1 + n - below) as f64 / (1 + n) as f64
         };
         self.genes.iter().zip(self.mean).map(p_value).collect()
     }
 }
 
-/// A statistic in the terms of the copies of about the same mean, which are in its order.
-fn standardised(by_mean: &[(f64, f64)], mean: f64, statistic: f64) -> f64 {
-    if by_mean.is_empty() {
-        return 0.0;
-    }
+/// A statistic in the terms of the copies of about the same mean, which are in its order; of a copy without its own.
+fn standardised(by_mean: &[(f64, f64)], own: Option<usize>, mean: f64, statistic: f64) -> f64 {
     let wanted = (SHARE_OF_NEIGHBOURS * by_mean.len() as f64) as usize;
     let n = wanted.max(FEWEST_NEIGHBOURS).min(by_mean.len());
     let centre = by_mean.partition_point(|&(m, _)| m < mean);
     let centre = (centre + by_mean.partition_point(|&(m, _)| m <= mean)) / 2;
     let start = centre.saturating_sub(n / 2).min(by_mean.len() - n);
-    let mut near: Vec<f64> = by_mean[start..start + n].iter().map(|&(_, s)| s).collect();
+    let others = (start..start + n).filter(|&place| Some(place) != own);
+    let mut near: Vec<f64> = others.map(|place| by_mean[place].1).collect();
+    if near.is_empty() {
+        return 0.0;
+    }
     near.sort_by(f64::total_cmp);
-    let quantile = |q: f64| near[(q * (n - 1) as f64).round() as usize];
-    let spread = quantile(0.9) - quantile(0.5);
+    let quantile = |q: f64| near[(q * (near.len() - 1) as f64).round() as usize];
+    let spread = quantile(0.95) - quantile(0.5);
     (statistic - quantile(0.5)) / if spread > 0.0 { spread } else { 1.0 }
 }
