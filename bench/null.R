@@ -243,7 +243,7 @@ if (!is.null(replaced)) {
   lines <- c(
     lines, "## (b) A tenth of the genes without structure", "",
     "Real cells, a tenth of whose genes are shuffled over all cells; 2 fits. `fdr`: the share of",
-    "shuffled genes among the called ones. The last two columns: the share of the shuffled genes'",
+    "shuffled genes among the called ones. `null_p_05`, `null_p_01`: the share of the shuffled genes'",
     "p-values of at most 0.05 and 0.01. Shuffled over cells of all depths they have lost what copies",
     "keep, that counts go with depth: where their p-values are too small, that is a likely reason.", "",
     table_of(mean_by(
