@@ -96,26 +96,31 @@ fn p_values_are_ranks_among_copies() {
     assert_eq!(none.p_values(), [1.0]);
 }
 
+/// p-values of genes that are null, beside copies of every second one.
+fn p_values(mean: &[f64], mut null: impl FnMut(usize) -> f64) -> Vec<f64> {
+    let genes: Vec<f64> = (0..mean.len()).map(&mut null).collect();
+    let sources: Vec<usize> = (0..mean.len()).step_by(2).collect();
+    let copies: Vec<f64> = sources.iter().map(|&i| null(i)).collect();
+    let beside = BesideNull {
+        genes: &genes,
+        mean,
+        copies: &copies,
+        sources: &sources,
+    };
+    beside.p_values()
+}
+
 /// What a gene without structure reaches rises and spreads with its expression.
 #[test]
 fn p_values_know_what_expression_does() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let n = 4000;
     let mean: Vec<f64> = (0..n).map(|i| 1.002f64.powi(i)).collect();
-    let mut null = |i: usize| {
+    let null = |i: usize| {
         let (level, spread) = (0.01 * i as f64, 1.0 + 0.005 * i as f64);
         level + spread * rng.sample::<f64, _>(rand_distr::StandardNormal)
     };
-    let genes: Vec<f64> = (0..n as usize).map(&mut null).collect();
-    let sources: Vec<usize> = (0..n as usize).step_by(2).collect();
-    let copies: Vec<f64> = sources.iter().map(|&i| null(i)).collect();
-    let beside = BesideNull {
-        genes: &genes,
-        mean: &mean,
-        copies: &copies,
-        sources: &sources,
-    };
-    let p = beside.p_values();
+    let p = p_values(&mean, null);
     for part in [&p[..1000], &p[3000..]] {
         let below = |bound: f64| part.iter().filter(|&&p| p <= bound).count() as f64 / 1000.0;
         for bound in [0.01_f64, 0.05, 0.5] {
@@ -136,17 +141,8 @@ fn p_values_are_right_where_many_genes_have_the_same_mean() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let n = 8000;
     let mean: Vec<f64> = (0..n).map(|i| ((i / 1000) as f64).max(1.0)).collect();
-    let mut null = || rng.sample::<f64, _>(rand_distr::StandardNormal);
-    let genes: Vec<f64> = (0..n).map(|_| null()).collect();
-    let sources: Vec<usize> = (0..n).step_by(2).collect();
-    let copies: Vec<f64> = sources.iter().map(|_| null()).collect();
-    let beside = BesideNull {
-        genes: &genes,
-        mean: &mean,
-        copies: &copies,
-        sources: &sources,
-    };
-    let p = beside.p_values();
+    let null = |_| rng.sample::<f64, _>(rand_distr::StandardNormal);
+    let p = p_values(&mean, null);
     for (group, part) in p.chunks(1000).enumerate() {
         let below = |bound: f64| part.iter().filter(|&&p| p <= bound).count() as f64 / 1000.0;
         for bound in [0.01_f64, 0.05, 0.5] {
@@ -167,23 +163,14 @@ fn p_values_are_right_whatever_the_lower_side_is_like() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let n = 8000;
     let mean: Vec<f64> = (0..n).map(|i| i as f64).collect();
-    let mut null = |i: usize| {
+    let null = |i: usize| {
         let x: f64 = rng.sample(rand_distr::StandardNormal);
         match i < 4000 && x < 0.0 {
             true => 4.0 * x,
             false => x,
         }
     };
-    let genes: Vec<f64> = (0..n).map(&mut null).collect();
-    let sources: Vec<usize> = (0..n).step_by(2).collect();
-    let copies: Vec<f64> = sources.iter().map(|&i| null(i)).collect();
-    let beside = BesideNull {
-        genes: &genes,
-        mean: &mean,
-        copies: &copies,
-        sources: &sources,
-    };
-    let p = beside.p_values();
+    let p = p_values(&mean, null);
     for part in [&p[..3500], &p[4500..]] {
         let found = part.iter().filter(|&&p| p <= 0.05).count() as f64 / 3500.0;
         assert!((found - 0.05).abs() < 0.015, "{found}");
