@@ -59,7 +59,7 @@ did not decay at all, or by 1e-6 as now.
     ("epochs", """## The length of the training
 
 With the weight decay of the default. Twice as many epochs cost the silhouette .02 and gain at resolution 1; best Leiden
-and k-means stay within the errors. With batches: batches.md. The rows of zheng_t_cells are still to be made.
+and k-means stay within the errors. With batches: batches.md. One set without batches, so that no default rests on it.
 
 """),
     ("", """## The embedding, in expression space, from when the heads had no decay
